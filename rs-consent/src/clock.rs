@@ -50,16 +50,37 @@ pub struct Now {
 }
 
 impl Now {
-    /// Whether time went back between `earlier` and this reading: the wall clock by more than
-    /// [`CLOCK_BACK_ALLOWANCE`], or the boot clock of the same boot by as much.
+    /// Whether a clock went back between `earlier` and this reading by more than [`CLOCK_BACK_ALLOWANCE`].
+    ///
+    /// Within one boot the two clocks are held against each other: a reading that is older on both is only older, taken
+    /// before and used after. A clock went back if it went back further than the other. Across boots the wall clock
+    /// alone speaks.
     #[must_use]
     pub fn went_back_since(&self, earlier: &Self) -> bool {
-        let allowance = CLOCK_BACK_ALLOWANCE.to_std().unwrap_or_default();
-        let wall = earlier.wall.signed_duration_since(self.wall) > CLOCK_BACK_ALLOWANCE;
-        let boot = self.boot_id == earlier.boot_id && earlier.boot.saturating_sub(self.boot) > allowance;
-        wall || boot
+        let wall = earlier.wall.signed_duration_since(self.wall);
+        if self.boot_id != earlier.boot_id {
+            return wall > CLOCK_BACK_ALLOWANCE;
+        }
+        let boot = difference(earlier.boot, self.boot);
+        let further =
+            |one: TimeDelta, other: TimeDelta| one - other.max(TimeDelta::zero()) > CLOCK_BACK_ALLOWANCE;
+        further(wall, boot) || further(boot, wall)
+    }
+
+    /// This reading, with whatever was later in an earlier one: what later readings are compared with.
+    pub(crate) fn or_later(&self, earlier: &Self) -> Self {
+        let boot = if self.boot_id == earlier.boot_id { self.boot.max(earlier.boot) } else { self.boot };
+        Self { wall: self.wall.max(earlier.wall), boot, boot_id: self.boot_id }
     }
 }
+
+/// `one - other`, at most a hundred years either way.
+fn difference(one: Duration, other: Duration) -> TimeDelta {
+    let bounded = |span: Duration| TimeDelta::from_std(span).map_or(CENTURY, |span| span.min(CENTURY));
+    if one >= other { bounded(one - other) } else { -bounded(other - one) }
+}
+
+const CENTURY: TimeDelta = TimeDelta::days(36_525);
 
 /// An end on both clocks; the earlier of the two counts (SEC9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -222,6 +243,35 @@ mod tests {
         assert!(!clock.now().went_back_since(&before));
         clock.step_wall(-TimeDelta::nanoseconds(1));
         assert!(clock.now().went_back_since(&before));
+    }
+
+    #[test]
+    fn sec10_an_older_reading_is_no_step_back_but_a_clock_alone_is() {
+        let clock = clock();
+        let older = clock.now();
+        clock.advance(Duration::from_secs(9));
+        assert!(!older.went_back_since(&clock.now()));
+        let wall_alone = Now { boot: clock.now().boot, ..older };
+        assert!(wall_alone.went_back_since(&clock.now()));
+        let boot_alone = Now { wall: clock.now().wall, ..older };
+        assert!(boot_alone.went_back_since(&clock.now()));
+    }
+
+    #[test]
+    fn extreme_readings_do_not_panic() {
+        let id = clock().now().boot_id;
+        let walls = [DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC];
+        let boots = [Duration::ZERO, Duration::MAX];
+        let all: Vec<Now> =
+            walls.iter().flat_map(|&wall| boots.map(|boot| Now { wall, boot, boot_id: id })).collect();
+        for one in &all {
+            for other in &all {
+                let _ = one.went_back_since(other);
+                let deadline = Deadline::at(other.wall, one);
+                let _ = (deadline.has_passed(other), deadline.remaining(other));
+                let _ = Deadline::after(one, Duration::MAX);
+            }
+        }
     }
 
     #[test]

@@ -421,19 +421,11 @@ impl State {
     /// Whether time went back since the last act of consent; if not, `now` is remembered.
     fn sees_step_back(&self, now: &Now) -> bool {
         let mut seen = lock(&self.seen);
-        match *seen {
-            Some(highest) if now.went_back_since(&highest) => true,
-            Some(highest) if highest.boot_id == now.boot_id => {
-                *seen =
-                    Some(Now { wall: highest.wall.max(now.wall), boot: highest.boot.max(now.boot), ..*now });
-                false
-            }
-            highest => {
-                let wall = highest.map_or(now.wall, |highest| highest.wall.max(now.wall));
-                *seen = Some(Now { wall, ..*now });
-                false
-            }
+        let back = seen.is_some_and(|highest| now.went_back_since(&highest));
+        if !back {
+            *seen = Some(seen.map_or(*now, |highest| now.or_later(&highest)));
         }
+        back
     }
 }
 

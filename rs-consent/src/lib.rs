@@ -14,6 +14,8 @@ pub mod party;
 mod platform;
 pub mod request;
 pub mod statement;
+#[cfg(feature = "store")]
+pub mod store;
 pub mod terms;
 
 pub use assignment::Assignment;
@@ -29,4 +31,6 @@ pub use level::AccessLevel;
 pub use minutes::Minutes;
 pub use request::{RequestNumber, SupportRequest};
 pub use statement::Envelope;
+#[cfg(feature = "store")]
+pub use store::{ConsentStore, StoreError};
 pub use terms::Terms;
