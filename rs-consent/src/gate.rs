@@ -27,6 +27,7 @@ use crate::code::{EndCause, RefusalCode};
 use crate::grant::{Grant, GrantId, GrantState};
 use crate::keys::PublicKey;
 use crate::level::AccessLevel;
+use crate::party::Reason;
 use crate::request::{RequestNumber, SupportRequest};
 use crate::statement::Envelope;
 
@@ -113,12 +114,14 @@ pub struct Permit {
 
 /// What was found at admission.
 struct Ticket {
-    grant: GrantId,
+    /// As it was at admission.
+    grant: Grant,
+    /// As it was at admission.
+    reason: Reason,
     level: AccessLevel,
     assignment: Assignment,
-    grant_deadline: Deadline,
     assignment_deadline: Deadline,
-    _place: Place,
+    _place: Arc<Place>,
 }
 
 /// One of the node's places for sessions.
@@ -194,18 +197,40 @@ impl Gate {
     /// [`Refusal`] with the code of the first piece that is missing, in this order: gate, hold, grant, request,
     /// assignment, engineer's key, place.
     pub fn admit(&self, admission: &Admission, now: &Now) -> Result<Permit, Refusal> {
+        self.let_in(admission, None, now)
+    }
+
+    /// Lets the engineer of `permit` go on under a newer assignment, in the place that the session has already.
+    ///
+    /// # Errors
+    /// As [`Gate::admit`]; [`RefusalCode::AssignmentOtherRequest`] also when the new assignment is for another request than
+    /// the session. The old permit stays what it was.
+    pub fn renew(&self, permit: &Permit, assignment: Envelope, now: &Now) -> Result<Permit, Refusal> {
+        let engineer_key = Some(permit.assignment().engineer.key);
+        let renewed =
+            self.let_in(&Admission { engineer_key, assignment: Some(assignment) }, Some(permit), now)?;
+        if renewed.request() != permit.request() {
+            return Err(Refusal { code: RefusalCode::AssignmentOtherRequest, cause: None });
+        }
+        Ok(renewed)
+    }
+
+    fn let_in(&self, admission: &Admission, renews: Option<&Permit>, now: &Now) -> Result<Permit, Refusal> {
         let _one_at_a_time = lock(&self.0.admissions);
         self.0.observe(now);
         let state = self.0.read();
-        let view = self.0.view(&state);
+        let mut view = self.0.view(&state);
+        view.places_free += usize::from(renews.is_some());
         let standing = decide(&view, &Ask::Admit(admission), now)?;
+        let place =
+            renews.map_or_else(|| Arc::new(self.0.take_place()), |permit| Arc::clone(&permit.ticket._place));
         let ticket = Ticket {
-            grant: standing.grant.id,
-            level: standing.level,
-            grant_deadline: standing.grant.deadline,
+            grant: standing.grant.clone(),
+            reason: standing.reason.clone(),
+            level: renews.map_or(standing.level, |permit| standing.level.min(permit.level())),
             assignment_deadline: Deadline::at(standing.assignment.expires_at, now),
             assignment: standing.assignment.into_owned(),
-            _place: self.0.take_place(),
+            _place: place,
         };
         Ok(Permit { ticket: Arc::new(ticket), gate: Arc::clone(&self.0) })
     }
@@ -283,7 +308,19 @@ impl Permit {
     /// The grant that the session stands on.
     #[must_use]
     pub fn grant_id(&self) -> GrantId {
-        self.ticket.grant
+        self.ticket.grant.id
+    }
+
+    /// The grant that the session stands on, as it was at admission.
+    #[must_use]
+    pub fn grant(&self) -> &Grant {
+        &self.ticket.grant
+    }
+
+    /// The reason that the owner gave for the support request, as it was at admission.
+    #[must_use]
+    pub fn reason(&self) -> &Reason {
+        &self.ticket.reason
     }
 
     /// The support request that is worked on.
@@ -316,8 +353,8 @@ impl Permit {
 
     fn grant_deadline(&self) -> Deadline {
         let state = self.gate.read();
-        let current = state.facts.grant.as_ref().filter(|grant| grant.id == self.ticket.grant);
-        current.map_or(self.ticket.grant_deadline, |grant| grant.deadline)
+        let current = state.facts.grant.as_ref().filter(|grant| grant.id == self.ticket.grant.id);
+        current.map_or(self.ticket.grant.deadline, |grant| grant.deadline)
     }
 }
 
@@ -341,7 +378,7 @@ impl fmt::Debug for Gate {
 impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Permit")
-            .field("grant", &self.ticket.grant)
+            .field("grant", &self.ticket.grant.id)
             .field("level", &self.ticket.level)
             .field("assignment", &self.ticket.assignment.id)
             .finish_non_exhaustive()
@@ -460,6 +497,7 @@ enum Ask<'a> {
 struct Standing<'a> {
     grant: &'a Grant,
     assignment: Cow<'a, Assignment>,
+    reason: &'a Reason,
     level: AccessLevel,
 }
 
@@ -541,9 +579,9 @@ fn in_force(grant: &Grant, now: &Now) -> Result<(), Denial> {
 
 /// A session lives and dies with its grant: another grant in its place means that its own has ended.
 fn same_grant(grant: &Grant, ticket: &Ticket, now: &Now) -> Result<(), Denial> {
-    if grant.id == ticket.grant {
+    if grant.id == ticket.grant.id {
         Ok(())
-    } else if ticket.grant_deadline.has_passed(now) {
+    } else if ticket.grant.deadline.has_passed(now) {
         Err(Denial::new(RefusalCode::GrantExpired, EndCause::Expired))
     } else {
         Err(Denial::new(RefusalCode::GrantRevoked, EndCause::Revoked))
@@ -561,7 +599,7 @@ fn admit<'a>(
         return Err(Denial::refused(RefusalCode::NoOpenRequest));
     }
     let envelope = shown.assignment.as_ref().ok_or(Denial::refused(RefusalCode::AssignmentMissing))?;
-    let assignment = assigned(view, envelope, now)?;
+    let (assignment, request) = assigned(view, envelope, now)?;
     if grant.request.is_some_and(|number| number != assignment.request) {
         return Err(Denial::refused(RefusalCode::RequestMismatch));
     }
@@ -573,24 +611,27 @@ fn admit<'a>(
         return Err(Denial::refused(RefusalCode::TooManySessions));
     }
     let level = grant.level.min(assignment.level_cap);
-    Ok(Standing { grant, assignment: Cow::Owned(assignment), level })
+    Ok(Standing { grant, assignment: Cow::Owned(assignment), reason: &request.reason, level })
 }
 
 /// The assignment in `envelope`, if a desk signed it whose key is pinned for the request it names.
 ///
 /// The key that the envelope claims only chooses among the pinned ones; the signature is checked with the pinned one.
-fn assigned(view: &View<'_>, envelope: &Envelope, now: &Now) -> Result<Assignment, Denial> {
-    let desks =
-        || view.facts.requests.iter().filter_map(|r| r.pinned_desk().map(|desk| (r.number, desk.key)));
+fn assigned<'a>(
+    view: &View<'a>,
+    envelope: &Envelope,
+    now: &Now,
+) -> Result<(Assignment, &'a SupportRequest), Denial> {
+    let desks = || view.facts.requests.iter().filter_map(|r| r.pinned_desk().map(|desk| (r, desk.key)));
     let (_, desk) = desks()
         .find(|(_, key)| *key == envelope.claimed_key())
         .ok_or(Denial::refused(RefusalCode::DeskUnknown))?;
     let assignment = Assignment::verify(envelope, &desk, &view.node_key, now.wall)?;
-    if desks().any(|pinned| pinned == (assignment.request, desk)) {
-        Ok(assignment)
-    } else {
-        Err(Denial::refused(RefusalCode::AssignmentOtherRequest))
-    }
+    let request = desks()
+        .find(|(request, key)| (request.number, *key) == (assignment.request, desk))
+        .map(|(request, _)| request)
+        .ok_or(Denial::refused(RefusalCode::AssignmentOtherRequest))?;
+    Ok((assignment, request))
 }
 
 fn go_on<'a>(
@@ -616,5 +657,5 @@ fn go_on<'a>(
     if grant.level < ticket.level {
         return Err(Denial::new(RefusalCode::NoGrant, EndCause::LevelLowered));
     }
-    Ok(Standing { grant, assignment: Cow::Borrowed(assignment), level: ticket.level })
+    Ok(Standing { grant, assignment: Cow::Borrowed(assignment), reason: &ticket.reason, level: ticket.level })
 }
