@@ -1,0 +1,279 @@
+//! Records as bytes: written once, read back with every length checked before memory is taken.
+
+use std::io::{self, Read};
+
+use super::chain::{commitment, link};
+use super::skeleton::Skeleton;
+use rs_consent::digest::Sha256 as Digest;
+
+/// First bytes of every record file: name, version 1, zeros.
+pub const FILE_HEADER: [u8; 16] = *b"RSRECORD\0\x01\0\0\0\0\0\0";
+/// Longest skeleton, in bytes.
+pub const SKELETON_BYTES_MAX: usize = 16 * 1024;
+/// Longest content, in bytes.
+pub const CONTENT_BYTES_MAX: usize = 256 * 1024;
+/// Length of a signature, in bytes.
+pub const SIGNATURE_BYTES: usize = 64;
+/// Length of a salt, in bytes.
+pub const SALT_BYTES: usize = 32;
+/// Longest record, prefix included, in bytes.
+pub const RECORD_BYTES_MAX: usize =
+    PREFIX_BYTES + SKELETON_BYTES_MAX + SIGNATURE_BYTES + SALT_BYTES + CONTENT_BYTES_MAX;
+
+pub(crate) const PREFIX_BYTES: usize = 12;
+const STATE_REMOVED: u8 = 0;
+const STATE_PRESENT: u8 = 1;
+
+/// The content of a record as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stored {
+    /// Deleted or redacted; the skeleton still commits to what it was.
+    Removed,
+    /// There, with the salt that hides it in the commitment.
+    Present {
+        /// Random bytes that belong to this record alone.
+        salt: [u8; SALT_BYTES],
+        /// What was typed or shown, as JSON.
+        bytes: Vec<u8>,
+    },
+}
+
+/// One record: its skeleton as read and as bytes, its signature and its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    skeleton: Skeleton,
+    skeleton_bytes: Vec<u8>,
+    signature: [u8; SIGNATURE_BYTES],
+    content: Stored,
+}
+
+/// Why bytes are not a record.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// The file does not begin as a record file does.
+    #[error("not a record file of version 1: the first 16 bytes differ")]
+    Header,
+    /// The bytes end inside a record: the tail of a write that never became durable, or a cut.
+    #[error("the file ends {missing_at_least} byte(s) or more before the end of the record")]
+    Torn {
+        /// How many bytes are missing at least.
+        missing_at_least: usize,
+    },
+    /// A length, a flag or a zero of the prefix is not what it may be.
+    #[error("the record's prefix is damaged: {0}")]
+    Prefix(&'static str),
+    /// The skeleton is not the JSON that version 1 describes.
+    #[error("the skeleton cannot be read: {0}")]
+    Skeleton(#[source] serde_json::Error),
+    /// The skeleton's fields contradict each other.
+    #[error("the skeleton contradicts itself: {0}")]
+    Contradiction(&'static str),
+    /// Reading failed.
+    #[error("reading failed: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl Frame {
+    pub(crate) fn new(
+        skeleton: Skeleton,
+        skeleton_bytes: Vec<u8>,
+        signature: [u8; SIGNATURE_BYTES],
+        content: Stored,
+    ) -> Self {
+        Self { skeleton, skeleton_bytes, signature, content }
+    }
+
+    /// What the skeleton says.
+    #[must_use]
+    pub const fn skeleton(&self) -> &Skeleton {
+        &self.skeleton
+    }
+
+    /// The signature under this head.
+    #[must_use]
+    pub const fn signature(&self) -> &[u8; SIGNATURE_BYTES] {
+        &self.signature
+    }
+
+    /// The stored content.
+    #[must_use]
+    pub const fn content(&self) -> &Stored {
+        &self.content
+    }
+
+    /// Hash that the next record points back to.
+    #[must_use]
+    pub fn link(&self) -> Digest {
+        link(&self.skeleton_bytes)
+    }
+
+    /// Whether the content is what the skeleton commits to; a removed content contradicts nothing.
+    #[must_use]
+    pub fn content_is_committed(&self) -> bool {
+        match &self.content {
+            Stored::Removed => true,
+            Stored::Present { salt, bytes } => self.skeleton.commitment == commitment(salt, bytes),
+        }
+    }
+
+    /// The same record with its content taken out; its place in the chain stays provable.
+    #[must_use]
+    pub fn without_content(mut self) -> Self {
+        self.content = Stored::Removed;
+        self
+    }
+
+    /// The record as bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let (state, salt, bytes): (u8, &[u8], &[u8]) = match &self.content {
+            Stored::Removed => (STATE_REMOVED, &[], &[]),
+            Stored::Present { salt, bytes } => (STATE_PRESENT, salt, bytes),
+        };
+        let mut out = Vec::with_capacity(
+            PREFIX_BYTES + self.skeleton_bytes.len() + SIGNATURE_BYTES + salt.len() + bytes.len(),
+        );
+        out.extend_from_slice(&u32::try_from(self.skeleton_bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
+        out.extend_from_slice(&[state, 0, 0, 0]);
+        out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
+        out.extend_from_slice(&self.skeleton_bytes);
+        out.extend_from_slice(&self.signature);
+        out.extend_from_slice(salt);
+        out.extend_from_slice(bytes);
+        out
+    }
+
+    /// Reads exactly one record from `bytes`.
+    ///
+    /// # Errors
+    /// [`FrameError`] when `bytes` are not one whole record, or more than one.
+    pub fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
+        let mut rest = bytes;
+        let frame = read_frame(&mut rest)?.ok_or(FrameError::Torn { missing_at_least: PREFIX_BYTES })?;
+        if rest.is_empty() { Ok(frame) } else { Err(FrameError::Prefix("bytes follow the record")) }
+    }
+}
+
+/// Reads a record file record by record, with one record in memory at a time.
+#[derive(Debug)]
+pub struct FrameReader<R> {
+    inner: R,
+    offset: u64,
+}
+
+impl<R: Read> FrameReader<R> {
+    /// Begins to read; the file header is checked first.
+    ///
+    /// # Errors
+    /// [`FrameError::Header`] when this is no record file of version 1, [`FrameError::Io`] when reading fails.
+    pub fn new(mut inner: R) -> Result<Self, FrameError> {
+        let mut header = [0; FILE_HEADER.len()];
+        let got = fill(&mut inner, &mut header)?;
+        if got < header.len() || header != FILE_HEADER {
+            return Err(FrameError::Header);
+        }
+        Ok(Self { inner, offset: FILE_HEADER.len() as u64 })
+    }
+
+    /// Offset in the file behind the last whole record that was read.
+    #[must_use]
+    pub const fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The next record, or `None` at the end of the file.
+    ///
+    /// # Errors
+    /// [`FrameError`]; after an error nothing more can be read.
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
+        let frame = read_frame(&mut self.inner)?;
+        if let Some(frame) = &frame {
+            let content = match &frame.content {
+                Stored::Removed => 0,
+                Stored::Present { bytes, .. } => SALT_BYTES + bytes.len(),
+            };
+            self.offset += (PREFIX_BYTES + frame.skeleton_bytes.len() + SIGNATURE_BYTES + content) as u64;
+        }
+        Ok(frame)
+    }
+}
+
+struct Prefix {
+    skeleton_length: usize,
+    present: bool,
+    content_length: usize,
+}
+
+fn parse_prefix(bytes: [u8; PREFIX_BYTES]) -> Result<Prefix, FrameError> {
+    let [s0, s1, s2, s3, state, zeros @ .., c0, c1, c2, c3] = bytes;
+    let skeleton_length = u32::from_be_bytes([s0, s1, s2, s3]) as usize;
+    let content_length = u32::from_be_bytes([c0, c1, c2, c3]) as usize;
+    if skeleton_length == 0 || skeleton_length > SKELETON_BYTES_MAX {
+        return Err(FrameError::Prefix("the length of the skeleton is not within 1..=16384"));
+    }
+    if zeros != [0; 3] {
+        return Err(FrameError::Prefix("reserved bytes are not zero"));
+    }
+    match state {
+        STATE_REMOVED if content_length == 0 => {}
+        STATE_REMOVED => return Err(FrameError::Prefix("a removed content has a length")),
+        STATE_PRESENT if content_length <= CONTENT_BYTES_MAX => {}
+        STATE_PRESENT => return Err(FrameError::Prefix("the length of the content is above 262144")),
+        _ => return Err(FrameError::Prefix("the state of the content is unknown")),
+    }
+    Ok(Prefix { skeleton_length, present: state == STATE_PRESENT, content_length })
+}
+
+fn read_frame(input: &mut impl Read) -> Result<Option<Frame>, FrameError> {
+    let mut prefix = [0; PREFIX_BYTES];
+    match fill(input, &mut prefix)? {
+        0 => return Ok(None),
+        PREFIX_BYTES => {}
+        got => return Err(FrameError::Torn { missing_at_least: PREFIX_BYTES - got }),
+    }
+    let prefix = parse_prefix(prefix)?;
+    let skeleton_bytes = take(input, prefix.skeleton_length)?;
+    let mut signature = [0; SIGNATURE_BYTES];
+    take_into(input, &mut signature)?;
+    let content = if prefix.present {
+        let mut salt = [0; SALT_BYTES];
+        take_into(input, &mut salt)?;
+        Stored::Present { salt, bytes: take(input, prefix.content_length)? }
+    } else {
+        Stored::Removed
+    };
+    let skeleton: Skeleton = serde_json::from_slice(&skeleton_bytes).map_err(FrameError::Skeleton)?;
+    if !skeleton.is_well_formed() {
+        return Err(FrameError::Contradiction("its fields do not fit its kind"));
+    }
+    if prefix.present && skeleton.content_length as usize != prefix.content_length {
+        return Err(FrameError::Contradiction("the content is not as long as the skeleton says"));
+    }
+    Ok(Some(Frame { skeleton, skeleton_bytes, signature, content }))
+}
+
+fn take(input: &mut impl Read, length: usize) -> Result<Vec<u8>, FrameError> {
+    let mut bytes = vec![0; length];
+    take_into(input, &mut bytes)?;
+    Ok(bytes)
+}
+
+fn take_into(input: &mut impl Read, bytes: &mut [u8]) -> Result<(), FrameError> {
+    let got = fill(input, bytes)?;
+    if got < bytes.len() { Err(FrameError::Torn { missing_at_least: bytes.len() - got }) } else { Ok(()) }
+}
+
+/// Reads until `bytes` is full or the input ends; returns how many bytes there were.
+fn fill(input: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
+    let mut got = 0;
+    while let Some(rest) = bytes.get_mut(got..).filter(|rest| !rest.is_empty()) {
+        match input.read(rest) {
+            Ok(0) => break,
+            Ok(read) => got += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(got)
+}

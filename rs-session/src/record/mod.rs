@@ -1,0 +1,50 @@
+//! The record of a session: what it is, byte by byte.
+//!
+//! One session is one **record file**: a 16-byte header and then records in order. Each record has three parts that
+//! are kept apart on purpose:
+//!
+//! * the **skeleton**: who, when, what kind, in which order. It never holds what was typed or shown, so it can stay when
+//!   contents are deleted;
+//! * a **signature** over the skeleton by the session's own record key, which the node key certifies in record 0;
+//! * the **content**: what was typed or shown, with a random salt. The skeleton holds only a salted commitment to it.
+//!
+//! ```text
+//! file    = "RSRECORD" version:u16=1 zero:[u8;6] record*
+//! record  = skeleton_length:u32 content_state:u8 zero:[u8;3] content_length:u32
+//!           skeleton signature:[u8;64] [salt:[u8;32] content]      (salt and content only in state 1, present)
+//! ```
+//!
+//! All integers are big-endian. A skeleton is one JSON object (see [`Skeleton`]). The hashes, with `|` for concatenation:
+//!
+//! ```text
+//! link       = SHA-256("remote-support record link v1\0"    | skeleton bytes)
+//! previous   = link of the record before; of record 0: SHA-256("remote-support record genesis v1\0" | session id)
+//! commitment = SHA-256("remote-support record content v1\0" | salt | content)
+//! signature  = Ed25519(record key, "remote-support record head v1\0"    | session id | sequence:u64 | link)
+//! receipt    = Ed25519(engineer,   "remote-support record receipt v1\0" | session id | sequence:u64 | link)
+//! certificate= Ed25519(node key,   "remote-support record key v1\0"     | session id | record key)
+//! ```
+//!
+//! Every record is signed, so each is a *signed head* of the chain before it, and a fault is located at the very record
+//! that it is in. The record key lives in memory only and is gone with the session: whoever takes the node key
+//! tomorrow cannot sign yesterday's session again. Only an end record that is written after a crash is signed by the
+//! node key itself ([`Signer::Node`]), and nothing may follow it.
+
+mod chain;
+mod content;
+mod frame;
+mod skeleton;
+mod verify;
+
+pub use chain::{Chain, ChainError, Checker, Draft, Fault};
+pub use content::{
+    Content, EndContent, FinishedContent, InterruptContent, NoteContent, OutputContent, OutputData,
+    RefusalContent, RequestContent, StartContent, Status,
+};
+pub use frame::{
+    CONTENT_BYTES_MAX, FILE_HEADER, Frame, FrameError, FrameReader, RECORD_BYTES_MAX, SALT_BYTES,
+    SIGNATURE_BYTES, SKELETON_BYTES_MAX, Stored,
+};
+pub use rs_consent::digest::Sha256 as Digest;
+pub use skeleton::{Kind, Receipt, RecordKeyCertificate, SessionIdentity, SignatureText, Signer, Skeleton};
+pub use verify::{FINDINGS_MAX, Finding, Report, Trust, Verdict, verify};

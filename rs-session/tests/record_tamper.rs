@@ -1,0 +1,220 @@
+//! Whatever is done to a stored record is found, at the record it was done to; and what was not done is not reported.
+
+mod common;
+
+use common::{Story, file};
+use proptest::prelude::*;
+use rs_consent::EndCause;
+use rs_session::record::{FILE_HEADER, Frame, Report, Trust, Verdict, verify};
+
+fn check(story: &Story, bytes: &[u8]) -> Report {
+    verify(bytes, Trust::Node(story.parties.node.public()))
+}
+
+/// Where each record begins in the file.
+fn borders(frames: &[Frame]) -> Vec<usize> {
+    let mut at = FILE_HEADER.len();
+    let mut borders = Vec::new();
+    for frame in frames {
+        borders.push(at);
+        at += frame.encode().len();
+    }
+    borders
+}
+
+#[test]
+fn sec28_a_clean_record_is_intact() {
+    let story = Story::whole();
+    let report = check(&story, &story.file());
+    assert_eq!(report.verdict, Verdict::Intact, "{report:?}");
+    assert_eq!((report.records, report.requests, report.receipted), (5, 1, Some(2)));
+    assert_eq!(report.end, Some(EndCause::Exit));
+    assert_eq!(verify(&story.file()[..], Trust::Recorded).verdict, Verdict::Intact);
+}
+
+#[test]
+fn sec28_every_single_flipped_byte_is_found_at_its_record() {
+    let story = Story::whole();
+    let clean = story.file();
+    let borders = borders(&story.frames);
+    for position in 0..clean.len() {
+        for flip in [0x01, 0x80, 0xff] {
+            let mut bytes = clean.clone();
+            bytes[position] ^= flip;
+            let report = check(&story, &bytes);
+            assert_eq!(report.verdict, Verdict::Broken, "byte {position} ^ {flip:#x} was not found");
+            let record = borders.iter().rposition(|border| *border <= position).map(|record| record as u64);
+            assert_eq!(report.findings[0].record, record, "byte {position}: {:?}", report.findings);
+        }
+    }
+}
+
+#[test]
+fn sec28_removed_repeated_swapped_and_foreign_records_are_found() {
+    let story = Story::whole();
+    let frames = &story.frames;
+    for index in 0..frames.len() - 1 {
+        let mut removed = frames.clone();
+        removed.remove(index);
+        assert_eq!(check(&story, &file(&removed)).verdict, Verdict::Broken, "record {index} removed");
+    }
+    for index in 0..frames.len() {
+        let mut repeated = frames.clone();
+        repeated.insert(index, frames[index].clone());
+        let report = check(&story, &file(&repeated));
+        assert_eq!(report.verdict, Verdict::Broken, "record {index} repeated");
+        for other in index + 1..frames.len() {
+            let mut swapped = frames.clone();
+            swapped.swap(index, other);
+            assert_eq!(
+                check(&story, &file(&swapped)).verdict,
+                Verdict::Broken,
+                "{index} and {other} swapped"
+            );
+        }
+    }
+    let mut other = Story::begin();
+    other.request(1, "Get-Service");
+    let mut spliced = frames.clone();
+    spliced[1] = other.frames[1].clone();
+    let report = check(&story, &file(&spliced));
+    assert_eq!(report.verdict, Verdict::Broken);
+}
+
+#[test]
+fn sec28_a_cut_at_every_byte_is_found() {
+    let story = Story::whole();
+    let clean = story.file();
+    let borders = borders(&story.frames);
+    for length in 0..clean.len() {
+        let report = check(&story, &clean[..length]);
+        let at_border = borders.contains(&length) && length > FILE_HEADER.len();
+        let expected = if at_border { Verdict::Open } else { Verdict::Broken };
+        assert_eq!(report.verdict, expected, "cut to {length} bytes: {report:?}");
+        assert_eq!(report.end, None);
+    }
+}
+
+#[test]
+fn sec28_nothing_may_follow_the_end() {
+    let story = Story::whole();
+    let mut bytes = story.file();
+    bytes.extend(story.frames[1].encode());
+    let report = check(&story, &bytes);
+    assert!(
+        report.findings.iter().any(|finding| finding.explanation.contains("behind the end")),
+        "{report:?}"
+    );
+}
+
+#[test]
+fn sec28_a_record_without_its_content_still_verifies_and_is_counted() {
+    let mut story = Story::whole();
+    story.frames[2] = story.frames[2].clone().without_content();
+    let report = check(&story, &story.file());
+    assert_eq!((report.verdict, report.contents_removed), (Verdict::Intact, 1));
+}
+
+#[test]
+fn sec28_another_node_key_is_named() {
+    let story = Story::whole();
+    let stranger = common::key(99);
+    let report = verify(&story.file()[..], Trust::Node(stranger.public()));
+    assert_eq!(report.verdict, Verdict::Broken);
+    assert!(report.findings[0].explanation.contains("another node key"), "{report:?}");
+}
+
+/// The control: whoever has the session's own record key can write another story that verifies. That key exists only in
+/// memory while the session lives; with every *other* key of the node the same forgery is found.
+#[test]
+fn sec28_control_the_signature_is_what_protects_and_sec30_the_node_key_cannot_forge() {
+    let honest = Story::whole();
+    let mut forged = Story::begin();
+    forged.request(1, "Get-Date");
+    forged.output(1, "nothing to see");
+    forged.end(EndCause::Exit);
+    assert_eq!(check(&honest, &forged.file()).verdict, Verdict::Intact, "the control must pass the verifier");
+
+    let mut with_node_key = Story::begin();
+    with_node_key.parties.record = common::key(1);
+    with_node_key.request(1, "Get-Date");
+    with_node_key.end(EndCause::Exit);
+    let report = check(&honest, &with_node_key.file());
+    assert_eq!(report.verdict, Verdict::Broken);
+    assert_eq!(report.findings[0].record, Some(1));
+}
+
+/// Even the record key does not help against the engineer's receipt: the other chain does not fit it.
+#[test]
+fn sec29_a_forged_chain_conflicts_with_a_receipt() {
+    let honest = Story::whole();
+    let receipt = honest.frames[3].skeleton().receipt.clone().unwrap();
+    let mut forged = Story::begin();
+    forged.request(1, "Get-Date");
+    forged.output(1, "nothing to see");
+    forged.push(rs_session::record::Draft::receipt(receipt));
+    forged.end(EndCause::Exit);
+    let report = check(&honest, &forged.file());
+    assert_eq!(report.verdict, Verdict::Broken);
+    assert_eq!(report.findings[0].record, Some(3));
+    assert!(report.findings[0].explanation.contains("receipt"), "{report:?}");
+}
+
+#[test]
+fn sec32_each_record_leads_to_who_what_when_and_under_what() {
+    let story = Story::whole();
+    let report = check(&story, &story.file());
+    let identity = report.session.unwrap();
+    assert_eq!(identity, story.parties.identity());
+    for (number, frame) in story.frames.iter().enumerate() {
+        let skeleton = frame.skeleton();
+        assert_eq!(skeleton.sequence, number as u64);
+        assert_eq!(skeleton.wall_time, common::at(skeleton.sequence).wall);
+        assert!(skeleton.boot_time_ns > 0);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn sec28_random_edits_are_found(
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 1_u8..=255), 1..8),
+        cut in any::<Option<prop::sample::Index>>(),
+    ) {
+        let story = Story::whole();
+        let clean = story.file();
+        let mut bytes = clean.clone();
+        for (position, flip) in edits {
+            let position = position.index(bytes.len());
+            bytes[position] ^= flip;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        prop_assume!(bytes != clean);
+        prop_assert_ne!(check(&story, &bytes).verdict, Verdict::Intact);
+    }
+
+    #[test]
+    fn sec44_no_bytes_make_the_verifier_panic(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+        let mut file = FILE_HEADER.to_vec();
+        file.extend(bytes);
+        prop_assert_eq!(verify(&file[..], Trust::Recorded).verdict, Verdict::Broken);
+    }
+
+    #[test]
+    fn every_story_verifies_and_reads_back(outputs in prop::collection::vec("\\PC{0,200}", 0..20)) {
+        let mut story = Story::begin();
+        story.request(1, "Get-Process");
+        for text in &outputs {
+            story.output(1, text);
+        }
+        story.end(EndCause::Revoked);
+        let report = check(&story, &story.file());
+        prop_assert_eq!(report.verdict, Verdict::Intact);
+        for frame in &story.frames {
+            prop_assert_eq!(&Frame::decode(&frame.encode()).unwrap(), frame);
+        }
+    }
+}
