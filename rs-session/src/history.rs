@@ -1,0 +1,400 @@
+//! What happened on this node: sessions, and what was typed and shown in each.
+//!
+//! Everything here is read from the record files themselves; there is no index that could disagree with them. Records
+//! are read one at a time, so memory does not grow with a transcript.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+use rs_consent::keys::PublicKey;
+use rs_consent::{AccessLevel, EndCause, RequestNumber};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::record::{Content, Frame, FrameError, FrameReader, Kind, OutputData, SessionIdentity, Stored};
+
+/// Extension of record files.
+pub const RECORD_EXTENSION: &str = "record";
+/// Days for which transcripts are kept after the end of their session.
+pub const TRANSCRIPT_DAYS: i64 = 90;
+/// Days that a listing goes back when no date is given.
+pub const HISTORY_DAYS: i64 = 7;
+
+/// The file that holds the record of `session` in `directory`.
+#[must_use]
+pub fn record_path(directory: &Path, session: Uuid) -> PathBuf {
+    directory.join(format!("{}.{RECORD_EXTENSION}", session.hyphenated()))
+}
+
+/// How far a session is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SessionState {
+    /// It runs: the agent holds its record open.
+    Live,
+    /// It has its end record.
+    Ended,
+    /// No end record and nobody writing: it was cut off, and the agent has not been started since.
+    CutOff,
+    /// The record cannot be read to its end; `session verify` says where.
+    Damaged,
+}
+
+/// One session as a listing shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionSummary {
+    /// Id of the session.
+    pub session_id: Uuid,
+    /// How far it is.
+    pub state: SessionState,
+    /// When it began.
+    pub session_start_time: DateTime<Utc>,
+    /// When it ended; `None` while it runs.
+    pub session_end_time: Option<DateTime<Utc>>,
+    /// From start to end, in seconds; so far, while it runs.
+    pub duration_seconds: i64,
+    /// Why it ended.
+    pub end_cause: Option<EndCause>,
+    /// Level in force at its start.
+    pub access_level: AccessLevel,
+    /// The engineer, as the desk names them.
+    pub engineer: String,
+    /// The engineer's key.
+    pub engineer_key: PublicKey,
+    /// Number of the support request.
+    pub support_request: RequestNumber,
+    /// Id of the grant.
+    pub grant_id: Uuid,
+    /// Name of the node.
+    pub node_name: String,
+    /// How many lines were permitted.
+    pub operations: u64,
+    /// How many lines were refused.
+    pub refusals: u64,
+    /// Where the record lies.
+    pub record: PathBuf,
+}
+
+/// Why history cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HistoryError {
+    /// There is no such session.
+    #[error("there is no session {0} on this node; list the sessions with `remote-support history`")]
+    NotFound(Uuid),
+    /// The record cannot be read.
+    #[error("the record {path} cannot be read: {source}")]
+    Record {
+        /// Where it lies.
+        path: PathBuf,
+        /// What is wrong.
+        source: FrameError,
+    },
+    /// Reading failed.
+    #[error("{path} cannot be read: {source}")]
+    Io {
+        /// What was read.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+/// All sessions in `directory` that began at or after `from`, oldest first. A directory that does not exist yet holds
+/// none; a file that is no record is passed over.
+///
+/// # Errors
+/// [`HistoryError::Io`] when the directory cannot be read.
+pub fn sessions(
+    directory: &Path,
+    from: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<Vec<SessionSummary>, HistoryError> {
+    let mut sessions: Vec<_> = record_files(directory)?
+        .into_iter()
+        .filter_map(|(id, path)| summary(&path, id, now).ok())
+        .filter(|session| session.session_start_time >= from)
+        .collect();
+    sessions.sort_by_key(|session| (session.session_start_time, session.session_id));
+    Ok(sessions)
+}
+
+/// The session with this id, however long ago it was.
+///
+/// # Errors
+/// [`HistoryError::NotFound`], or what keeps it from being read.
+pub fn session(directory: &Path, id: Uuid, now: DateTime<Utc>) -> Result<SessionSummary, HistoryError> {
+    let path = record_path(directory, id);
+    if !path.exists() {
+        return Err(HistoryError::NotFound(id));
+    }
+    summary(&path, id, now)
+}
+
+/// The record files in `directory`, with the ids that their names say.
+///
+/// # Errors
+/// [`HistoryError::Io`] when the directory exists and cannot be read.
+pub fn record_files(directory: &Path) -> Result<Vec<(Uuid, PathBuf)>, HistoryError> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(HistoryError::Io { path: directory.to_owned(), source }),
+    };
+    Ok(entries
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let named = path.extension().is_some_and(|extension| extension == RECORD_EXTENSION);
+            let id = path.file_stem()?.to_str()?.parse().ok()?;
+            named.then_some((id, path))
+        })
+        .collect())
+}
+
+fn summary(path: &Path, id: Uuid, now: DateTime<Utc>) -> Result<SessionSummary, HistoryError> {
+    let file = File::open(path).map_err(|source| HistoryError::Io { path: path.to_owned(), source })?;
+    let live = matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock));
+    let record_error = |source| HistoryError::Record { path: path.to_owned(), source };
+    let mut reader = FrameReader::new(BufReader::new(&file)).map_err(record_error)?;
+    let first = reader.next_frame().map_err(record_error)?;
+    let Some((identity, started)) = first.as_ref().and_then(identity) else {
+        return Err(HistoryError::NotFound(id));
+    };
+    let mut summary = SessionSummary {
+        session_id: identity.session_id,
+        state: if live { SessionState::Live } else { SessionState::CutOff },
+        session_start_time: started,
+        session_end_time: None,
+        duration_seconds: 0,
+        end_cause: None,
+        access_level: identity.access_level,
+        engineer: identity.engineer.id.to_string(),
+        engineer_key: identity.engineer.key,
+        support_request: identity.support_request,
+        grant_id: identity.grant_id,
+        node_name: identity.node.name.to_string(),
+        operations: 0,
+        refusals: 0,
+        record: path.to_owned(),
+    };
+    let mut last = started;
+    loop {
+        match reader.next_frame() {
+            Ok(Some(frame)) => {
+                last = frame.skeleton().wall_time;
+                count(&mut summary, &frame);
+            }
+            Ok(None) | Err(FrameError::Torn { .. }) => break,
+            Err(_) => {
+                summary.state = SessionState::Damaged;
+                break;
+            }
+        }
+    }
+    let until = summary.session_end_time.unwrap_or(if live { now } else { last });
+    summary.duration_seconds = (until - started).num_seconds().max(0);
+    Ok(summary)
+}
+
+fn identity(frame: &Frame) -> Option<(&SessionIdentity, DateTime<Utc>)> {
+    let skeleton = frame.skeleton();
+    skeleton.session.as_ref().map(|identity| (identity, skeleton.wall_time))
+}
+
+fn count(summary: &mut SessionSummary, frame: &Frame) {
+    let skeleton = frame.skeleton();
+    match skeleton.kind {
+        Kind::Request => summary.operations += 1,
+        Kind::Refusal => summary.refusals += 1,
+        Kind::End => {
+            summary.state = SessionState::Ended;
+            summary.session_end_time = Some(skeleton.wall_time);
+            summary.end_cause = skeleton.end;
+        }
+        _ => {}
+    }
+}
+
+/// One entry of a transcript.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Number of the record.
+    pub sequence: u64,
+    /// What it tells.
+    pub kind: Kind,
+    /// Wall clock of the node.
+    pub wall_time: DateTime<Utc>,
+    /// Its content; `None` when it was removed.
+    pub content: Option<Content>,
+}
+
+/// Reads a record file entry by entry, in bounded memory.
+#[derive(Debug)]
+pub struct Transcript {
+    reader: FrameReader<BufReader<File>>,
+    path: PathBuf,
+    identity: SessionIdentity,
+    first: Option<Entry>,
+    done: bool,
+}
+
+impl Transcript {
+    /// Opens the record of `session`.
+    ///
+    /// # Errors
+    /// [`HistoryError`] when it does not exist or does not begin as a record does.
+    pub fn open(path: &Path) -> Result<Self, HistoryError> {
+        let file = File::open(path).map_err(|source| HistoryError::Io { path: path.to_owned(), source })?;
+        let record_error = |source| HistoryError::Record { path: path.to_owned(), source };
+        let mut reader = FrameReader::new(BufReader::new(file)).map_err(record_error)?;
+        let torn = FrameError::Torn { missing_at_least: 1 };
+        let frame = reader.next_frame().and_then(|frame| frame.ok_or(torn)).map_err(record_error)?;
+        let Some((identity, _)) = identity(&frame) else {
+            return Err(record_error(FrameError::Contradiction(
+                "record 0 does not say what session this is",
+            )));
+        };
+        let identity = identity.clone();
+        Ok(Self { reader, path: path.to_owned(), identity, first: Some(entry(&frame)), done: false })
+    }
+
+    /// Who, for what, under which consent.
+    #[must_use]
+    pub const fn identity(&self) -> &SessionIdentity {
+        &self.identity
+    }
+}
+
+impl Iterator for Transcript {
+    type Item = Result<Entry, HistoryError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(first) = self.first.take() {
+            return Some(Ok(first));
+        }
+        if self.done {
+            return None;
+        }
+        match self.reader.next_frame() {
+            Ok(Some(frame)) => Some(Ok(entry(&frame))),
+            Ok(None) | Err(FrameError::Torn { .. }) => {
+                self.done = true;
+                None
+            }
+            Err(source) => {
+                self.done = true;
+                Some(Err(HistoryError::Record { path: self.path.clone(), source }))
+            }
+        }
+    }
+}
+
+fn entry(frame: &Frame) -> Entry {
+    let skeleton = frame.skeleton();
+    let content = match frame.content() {
+        Stored::Removed => None,
+        Stored::Present { bytes, .. } => Content::decode(skeleton.kind, bytes).ok(),
+    };
+    Entry { sequence: skeleton.sequence, kind: skeleton.kind, wall_time: skeleton.wall_time, content }
+}
+
+/// A transcript as people read it, in the shape that users of PowerShell transcripts know: a header and a footer
+/// between lines of asterisks, and between them each line that was sent with what came back.
+///
+/// The text is a rendering; the truth is the record. Control characters are made visible, so that content cannot forge
+/// a line of the transcript or steer a terminal.
+pub fn render(transcript: Transcript) -> impl Iterator<Item = Result<String, HistoryError>> {
+    let header = header(transcript.identity());
+    std::iter::once(Ok(header)).chain(transcript.filter_map(|entry| match entry {
+        Ok(entry) => text(&entry).map(Ok),
+        Err(error) => Some(Err(error)),
+    }))
+}
+
+const STARS: &str = "**********************";
+
+fn header(identity: &SessionIdentity) -> String {
+    let lines = [
+        ("Session", identity.session_id.to_string()),
+        ("Node", format!("{} ({})", identity.node.name, identity.node.key.fingerprint())),
+        ("Engineer", format!("{} ({})", identity.engineer.id, identity.engineer.key.fingerprint())),
+        ("Support request", identity.support_request.to_string()),
+        ("Grant", identity.grant_id.to_string()),
+        ("Access level", identity.access_level.to_string()),
+        ("Terms", format!("{} (sha256 {})", identity.terms.version, identity.terms.sha256)),
+    ];
+    let body: String =
+        lines.iter().map(|(name, value)| format!("{name}: {}\n", visible(value, ""))).collect();
+    format!("{STARS}\nRemote support transcript start\n{body}{STARS}\n")
+}
+
+fn text(entry: &Entry) -> Option<String> {
+    let at = entry.wall_time.format("%Y-%m-%d %H:%M:%S%.3f UTC");
+    let mark = format!("[{} {at}]", entry.sequence);
+    let Some(content) = &entry.content else { return Some(format!("{mark} (content removed)\n")) };
+    Some(match content {
+        Content::Start(start) => format!("{mark} start: {}\n", visible(&start.reason, "")),
+        Content::Request(request) => format!("{mark} PS> {}\n", visible(&request.line, ">> ")),
+        Content::Refusal(refusal) => {
+            let line = visible(&refusal.line, ">> ");
+            format!(
+                "{mark} PS> {line}\n{mark} refused ({}): {}\n",
+                refusal.code,
+                visible(&refusal.message, "  ")
+            )
+        }
+        Content::Output(output) => match &output.data {
+            OutputData::Text(text) => visible(text, "  "),
+            OutputData::Objects(objects) => objects.iter().map(|object| format!("  {object}\n")).collect(),
+        },
+        Content::Finished(finished) => {
+            let status = serde_json::to_value(finished.status).ok()?;
+            let message =
+                if finished.message.is_empty() { String::new() } else { format!(": {}", finished.message) };
+            format!(
+                "{mark} {} after {} ms{}\n",
+                status.as_str()?,
+                finished.elapsed_ms,
+                visible(&message, "  ")
+            )
+        }
+        Content::Interrupt(_) => format!("{mark} interrupted by the engineer\n"),
+        Content::Note(note) => format!("{mark} note: {}\n", visible(&note.text, "  ")),
+        Content::End(end) => {
+            let message = visible(&end.message, "  ");
+            format!(
+                "{STARS}\nRemote support transcript end\nEnd time: {at}\nCause: {} ({message})\n{STARS}\n",
+                end.cause
+            )
+        }
+        Content::Receipt => return None,
+    })
+}
+
+/// Text with every control character but tab made visible; every line but the first begins with `indent`, so that
+/// content never stands where a line of the transcript begins.
+#[must_use]
+pub fn visible(text: &str, indent: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' => {
+                out.push('\n');
+                out.push_str(indent);
+            }
+            '\t' => out.push('\t'),
+            control if is_control(control) => out.extend(control.escape_unicode()),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// Control characters, and the invisible ones that change the direction or hide parts of a line.
+fn is_control(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}

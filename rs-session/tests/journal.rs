@@ -1,0 +1,207 @@
+//! The durable end of the record: order, failure, group commit, and what is left after a kill at any byte.
+
+mod common;
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+
+use common::Parties;
+use futures_util::future::join_all;
+use rs_consent::EndCause;
+use rs_session::history::record_path;
+use rs_session::journal::{Journal, JournalError, Medium, Recorder, Recovery, recover};
+use rs_session::record::{Content, Draft, FILE_HEADER, NoteContent, StartContent, Trust, Verdict, verify};
+
+mockall::mock! {
+    Disk {}
+    impl Medium for Disk {
+        fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+        fn sync(&mut self) -> io::Result<()>;
+    }
+}
+
+fn recorder() -> Recorder {
+    Recorder { record_key: common::key(4), clock: Arc::new(common::clock(0)) }
+}
+
+fn start(parties: &Parties) -> Draft {
+    let content = StartContent {
+        reason: "a reason".to_owned(),
+        expires_at: common::at(28_800).wall,
+        granted_by: "operator@node-01".to_owned(),
+        client: "test/1".to_owned(),
+    };
+    Draft::start(parties.identity(), content).unwrap()
+}
+
+fn note(text: &str) -> Draft {
+    Draft::new(&Content::Note(NoteContent { text: text.to_owned() })).unwrap()
+}
+
+#[tokio::test]
+async fn sec24_nothing_is_confirmed_before_the_sync_returns() {
+    let (release, released) = mpsc::channel::<()>();
+    let synced = Arc::new(AtomicUsize::new(0));
+    let in_disk = Arc::clone(&synced);
+    let (entered, waiting) = tokio::sync::oneshot::channel();
+    let mut entered = Some(entered);
+    let mut disk = MockDisk::new();
+    disk.expect_append().times(1).returning(|_| Ok(()));
+    disk.expect_sync().times(1).returning(move || {
+        entered.take().unwrap().send(()).unwrap();
+        released.recv().unwrap();
+        in_disk.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    });
+    let parties = Parties::new();
+    let journal = Journal::over(Box::new(disk), parties.session, recorder()).unwrap();
+    let mut append = Box::pin(journal.append(start(&parties)));
+    // The writer stands inside the sync: the record is written, and must not be confirmed.
+    tokio::select! {
+        biased;
+        _ = &mut append => panic!("confirmed before the sync returned"),
+        entered = waiting => entered.unwrap(),
+    }
+    assert!(futures_util::poll!(&mut append).is_pending());
+    assert_eq!(synced.load(Ordering::SeqCst), 0);
+    release.send(()).unwrap();
+    let record = append.await.unwrap();
+    assert_eq!(synced.load(Ordering::SeqCst), 1);
+    assert_eq!(record.skeleton().sequence, 0);
+}
+
+#[tokio::test]
+async fn sec26_after_a_failed_sync_nothing_is_synced_or_confirmed_again() {
+    let mut disk = MockDisk::new();
+    disk.expect_append().returning(|_| Ok(()));
+    // Exactly one call: a second sync would be the retry that the kernel answers with a lie.
+    disk.expect_sync().times(1).returning(|| Err(io::Error::other("EIO")));
+    let parties = Parties::new();
+    let journal = Journal::over(Box::new(disk), parties.session, recorder()).unwrap();
+    for draft in [start(&parties), note("one"), note("two")] {
+        let error = journal.append(draft).await.unwrap_err();
+        assert!(matches!(error, JournalError::Storage { .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn sec26_a_failure_at_each_call_index_stops_the_record_there() {
+    for failing in 0..8_usize {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let mut disk = MockDisk::new();
+        let append_calls = Arc::clone(&calls);
+        disk.expect_append().returning(move |_| fail_at(&append_calls, failing));
+        let sync_calls = Arc::clone(&calls);
+        disk.expect_sync().returning(move || fail_at(&sync_calls, failing));
+        let parties = Parties::new();
+        let journal = Journal::over(Box::new(disk), parties.session, recorder()).unwrap();
+        let mut confirmed = 0;
+        for draft in [start(&parties), note("1"), note("2"), note("3"), note("4")] {
+            confirmed += usize::from(journal.append(draft).await.is_ok());
+        }
+        assert_eq!(confirmed, failing / 2, "each record costs one write and one sync");
+        assert_eq!(calls.load(Ordering::SeqCst), failing + 1, "nothing is called after the failure");
+    }
+}
+
+fn fail_at(calls: &AtomicUsize, failing: usize) -> io::Result<()> {
+    if calls.fetch_add(1, Ordering::SeqCst) == failing {
+        Err(io::ErrorKind::StorageFull.into())
+    } else {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn drafts_that_wait_together_share_a_sync() {
+    let (release, released) = mpsc::channel::<()>();
+    let syncs = Arc::new(AtomicUsize::new(0));
+    let in_disk = Arc::clone(&syncs);
+    let mut disk = MockDisk::new();
+    disk.expect_append().returning(|_| Ok(()));
+    disk.expect_sync().returning(move || {
+        if in_disk.fetch_add(1, Ordering::SeqCst) == 0 {
+            released.recv().unwrap();
+        }
+        Ok(())
+    });
+    let parties = Parties::new();
+    let journal = Journal::over(Box::new(disk), parties.session, recorder()).unwrap();
+    let first = journal.append(start(&parties));
+    let others = join_all((0..50).map(|n| journal.append(note(&n.to_string()))));
+    let (first, others, ()) = tokio::join!(first, others, async { release.send(()).unwrap() });
+    first.unwrap();
+    let sequences: Vec<u64> = others.into_iter().map(|record| record.unwrap().skeleton().sequence).collect();
+    assert_eq!(sequences, (1..=50).collect::<Vec<_>>());
+    assert!(syncs.load(Ordering::SeqCst) <= 3, "{} syncs for 51 records", syncs.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn c23_a_record_cut_at_any_byte_is_recovered_with_one_end_record() {
+    let directory = tempfile::tempdir().unwrap();
+    let parties = Parties::new();
+    let shown = Arc::new(Mutex::new(Vec::new()));
+    let journal = Journal::create(directory.path(), parties.session, recorder()).unwrap();
+    for draft in [start(&parties), note("one"), note("two")] {
+        shown.lock().unwrap().push(journal.append(draft).await.unwrap());
+    }
+    let path = record_path(directory.path(), parties.session);
+    let clock = common::clock(60);
+    assert_eq!(recover(&path, &parties.node, &clock).unwrap(), Recovery::Live, "the journal is still open");
+    let bytes = std::fs::read(&path).unwrap();
+
+    let mut borders = vec![FILE_HEADER.len()];
+    for record in shown.lock().unwrap().iter() {
+        borders.push(borders.last().unwrap() + record.bytes().len());
+    }
+    for cut in 0..=bytes.len() {
+        let path = directory.path().join(format!("{cut}.cut"));
+        std::fs::write(&path, &bytes[..cut]).unwrap();
+        let recovery = recover(&path, &parties.node, &clock).unwrap();
+        let records = borders.iter().filter(|border| **border <= cut).count().saturating_sub(1) as u64;
+        assert!(
+            matches!(recovery, Recovery::Ended { records: found, .. } if found == records),
+            "{cut}: {recovery:?}"
+        );
+        if records == 0 {
+            assert!(!path.exists(), "nobody was let in, nothing is kept");
+            continue;
+        }
+        let report = verify(&std::fs::read(&path).unwrap()[..], Trust::Node(parties.node.public()));
+        assert_eq!((report.verdict, report.end), (Verdict::Intact, Some(EndCause::Interrupted)), "{cut}");
+        assert_eq!(report.records, records + 1);
+        assert_eq!(recover(&path, &parties.node, &clock).unwrap(), Recovery::Complete, "once is enough");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_record_is_left_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let parties = Parties::new();
+    let journal = Journal::create(directory.path(), parties.session, recorder()).unwrap();
+    journal.append(start(&parties)).await.unwrap();
+    journal.append(note("one")).await.unwrap();
+    let mut bytes = std::fs::read(record_path(directory.path(), parties.session)).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    let path = directory.path().join("damaged.record");
+    std::fs::write(&path, &bytes).unwrap();
+    let recovery = recover(&path, &parties.node, &common::clock(60)).unwrap();
+    assert!(matches!(recovery, Recovery::Damaged { .. }), "{recovery:?}");
+    assert_eq!(std::fs::read(&path).unwrap(), bytes);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn sec36_a_record_file_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let parties = Parties::new();
+    let _journal = Journal::create(directory.path(), parties.session, recorder()).unwrap();
+    let mode =
+        std::fs::metadata(record_path(directory.path(), parties.session)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let again = Journal::create(directory.path(), parties.session, recorder());
+    assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+}
