@@ -1,0 +1,28 @@
+//! Any bytes on the session's channel, cut anywhere.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use rs_session::protocol::{ClientMessage, Decoder, HELLO_BYTES_MAX, NodeMessage, WireFrame, encode_control};
+
+fuzz_target!(|data: &[u8]| {
+    let Some((cut, data)) = data.split_first() else { return };
+    let mut decoder = Decoder::new(HELLO_BYTES_MAX);
+    for piece in data.chunks(usize::from(*cut).max(1)) {
+        decoder.buffer().extend_from_slice(piece);
+        loop {
+            match decoder.next_frame() {
+                Ok(Some(WireFrame::Control(body))) => {
+                    if let Ok(message) = serde_json::from_slice::<ClientMessage>(&body) {
+                        let again = encode_control(&message).expect("a message can be written");
+                        let again: ClientMessage = serde_json::from_slice(&again[5..]).expect("and read again");
+                        assert_eq!(again, message);
+                    }
+                    let _: Result<NodeMessage, _> = serde_json::from_slice(&body);
+                }
+                Ok(Some(WireFrame::Record(_))) => {}
+                Ok(None) => break,
+                Err(_) => return,
+            }
+        }
+    }
+});
