@@ -14,9 +14,9 @@ pub(super) trait ChunkWriter {
 /// Runs a plan and gives its output to `writer` in chunks, up to the plan's limit.
 pub(super) fn execute(plan: &Plan, registry: &Registry, writer: impl ChunkWriter) -> Finish {
     let mut output = Chunks { writer, held: String::new(), left: plan.limits.output_bytes, given: 0 };
-    let result = registry.run(plan, &mut output);
-    let flushed = output.flush();
-    let mut finish = match result.and(flushed.map_err(ProviderError::from)) {
+    let ended = registry.run(plan, &mut output);
+    let flushed = output.flush().map_err(ProviderError::from);
+    let mut finish = match ended.and(flushed) {
         Ok(()) | Err(ProviderError::Stop(Stop::Enough)) => Finish::new(Status::Done, ""),
         Err(ProviderError::Stop(Stop::OutputLimit)) => {
             let limit = plan.limits.output_bytes;
