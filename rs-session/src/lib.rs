@@ -17,9 +17,9 @@
 //! Without default features the core remains: records and their verification, the protocol, the language and the catalog;
 //! no runtime, no sockets, no clock, no C.
 
-pub mod record;
-
+pub mod operations;
 pub mod protocol;
+pub mod record;
 
 #[cfg(feature = "driver")]
 pub mod channel;
