@@ -314,6 +314,8 @@ pub fn render(transcript: Transcript) -> impl Iterator<Item = Result<String, His
     }))
 }
 
+/// What every line of content begins with, so that none looks like a line of the transcript itself.
+const INDENT: &str = "  ";
 const STARS: &str = "**********************";
 
 fn header(identity: &SessionIdentity) -> String {
@@ -347,8 +349,9 @@ fn text(entry: &Entry) -> Option<String> {
             )
         }
         Content::Output(output) => match &output.data {
-            OutputData::Text(text) => visible(text, "  "),
-            OutputData::Objects(objects) => objects.iter().map(|object| format!("  {object}\n")).collect(),
+            OutputData::Text(text) | OutputData::Objects(text) | OutputData::Error(text) => {
+                format!("{INDENT}{}\n", visible(text.strip_suffix('\n').unwrap_or(text), INDENT))
+            }
         },
         Content::Finished(finished) => {
             let status = serde_json::to_value(finished.status).ok()?;

@@ -1,11 +1,10 @@
 //! What a host needs of whatever carries out operations.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use rs_consent::AccessLevel;
 
-use crate::protocol::{Finish, Form, Offered, Planned, Refused};
+use crate::operations::wire::Finish;
+use crate::protocol::{Form, Offered, Planned, Refused};
 use crate::record::{Digest, OutputData};
 
 /// Reads lines, permits or refuses them, and carries out what was permitted.
@@ -21,7 +20,13 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Refused`] with the reason.
-    fn plan(&self, line: &str, level: AccessLevel) -> Result<Planned<Self::Work>, Refused>;
+    fn plan(
+        &self,
+        line: &str,
+        level: AccessLevel,
+        form: Form,
+        columns: Option<u16>,
+    ) -> Result<Planned<Self::Work>, Refused>;
 
     /// What `level` permits, for completion and help.
     fn offered(&self, level: AccessLevel) -> Vec<Offered>;
@@ -33,12 +38,7 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// # Errors
     /// The reason in words for which it could not be started; nothing of it runs then.
-    async fn start(
-        &self,
-        work: Self::Work,
-        form: Form,
-        columns: Option<u16>,
-    ) -> Result<Box<dyn RunningWork>, String>;
+    async fn start(&self, work: Self::Work) -> Result<Box<dyn RunningWork>, String>;
 }
 
 /// What running work does next.
@@ -62,6 +62,6 @@ pub trait RunningWork: Send {
     /// Asks it to stop; it then ends by itself soon, or is killed.
     async fn interrupt(&mut self);
 
-    /// Kills it with all its processes and returns when none is left, with the time that this took.
-    async fn kill(&mut self) -> Duration;
+    /// Kills it with all its processes and returns when none is left.
+    async fn kill(&mut self);
 }

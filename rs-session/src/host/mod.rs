@@ -13,6 +13,7 @@
 
 mod engine;
 mod live;
+mod operations;
 mod session;
 
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ use uuid::Uuid;
 pub use self::engine::{Engine, Progress, RunningWork};
 use self::live::LiveSessions;
 pub use self::live::{Downed, LiveSession};
+pub use self::operations::OperationsEngine;
 
 /// A session in which nothing happens for this long is ended, when nothing else is said.
 pub const IDLE_WAIT_DEFAULT: Duration = Duration::from_secs(30 * 60);

@@ -21,9 +21,10 @@ use super::live::{Downed, LiveSession, Order, Place};
 use super::{HostEvent, Shared};
 use crate::channel::{Binding, Channel, ChannelError, FrameReceiver, FrameSender, HANDSHAKE_WAIT};
 use crate::journal::{DurableRecord, Journal, JournalError, Recorder};
+use crate::operations::wire::{Finish, Status};
 use crate::protocol::wire::CLIENT_NAME_BYTES_MAX;
 use crate::protocol::{
-    Action, CLIENT_FRAME_BYTES_MAX, ClientMessage, Event, HostMachine, NodeMessage, PROTOCOL_VERSION,
+    Action, CLIENT_FRAME_BYTES_MAX, ClientMessage, Event, Form, HostMachine, NodeMessage, PROTOCOL_VERSION,
     Planned, Planner, Refused, Then, WireFrame,
 };
 use crate::record::{Digest, Draft, Kind, Receipt, RecordKeyCertificate, SessionIdentity, StartContent};
@@ -81,8 +82,14 @@ struct EnginePlanner<E>(Arc<Shared<E>>);
 impl<E: Engine> Planner for EnginePlanner<E> {
     type Work = E::Work;
 
-    fn plan(&self, line: &str, level: AccessLevel) -> Result<Planned<E::Work>, Refused> {
-        self.0.engine.plan(line, level)
+    fn plan(
+        &self,
+        line: &str,
+        level: AccessLevel,
+        form: Form,
+        columns: Option<u16>,
+    ) -> Result<Planned<E::Work>, Refused> {
+        self.0.engine.plan(line, level, form, columns)
     }
 }
 
@@ -491,12 +498,12 @@ impl<'a, E: Engine, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'a, E, S> 
     async fn record(&mut self, draft: Draft, then: Then<E::Work>) -> Result<(), Ending> {
         let record = self.append(draft).await?;
         self.show(record).await?;
-        if let Then::ShowAndRun { work, form, columns } = then {
+        if let Then::ShowAndRun(work) = then {
             self.watch.check(&self.permit)?;
-            match self.shared.engine.start(work, form, columns).await {
+            match self.shared.engine.start(work).await {
                 Ok(work) => self.work = Some(work),
                 Err(message) => {
-                    let finish = crate::protocol::Finish { status: crate::record::Status::Failed, message };
+                    let finish = Finish::new(Status::Failed, message);
                     return Box::pin(self.step(Event::Finished(finish))).await;
                 }
             }

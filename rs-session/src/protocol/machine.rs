@@ -9,9 +9,10 @@ use std::time::Duration;
 use rs_consent::{AccessLevel, EndCause};
 
 use super::wire::{ClientMessage, Form, LINE_BYTES_MAX, NodeMessage};
+use crate::operations::wire::{Finish, Status};
 use crate::record::{
     Content, EndContent, FinishedContent, InterruptContent, OutputContent, OutputData, RefusalContent,
-    RequestContent, Status,
+    RequestContent,
 };
 
 /// Says what a line means and whether a level permits it; nothing runs here.
@@ -19,11 +20,17 @@ pub trait Planner {
     /// What the executor gets.
     type Work;
 
-    /// Reads `line` and permits or refuses it.
+    /// Reads `line` and permits or refuses it; `form` and `columns` say how the engineer wants to see what comes of it.
     ///
     /// # Errors
     /// [`Refused`] with the reason, when the line is not understood or not permitted.
-    fn plan(&self, line: &str, level: AccessLevel) -> Result<Planned<Self::Work>, Refused>;
+    fn plan(
+        &self,
+        line: &str,
+        level: AccessLevel,
+        form: Form,
+        columns: Option<u16>,
+    ) -> Result<Planned<Self::Work>, Refused>;
 }
 
 /// A permitted line.
@@ -45,15 +52,6 @@ pub struct Refused {
     /// Column of the fault, from 1, when it has one.
     pub column: Option<u32>,
     /// The reason in words, and what to do instead.
-    pub message: String,
-}
-
-/// How a piece of work ended, as the executor tells it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finish {
-    /// How it ended.
-    pub status: Status,
-    /// What there is to say; empty when all went well.
     pub message: String,
 }
 
@@ -83,14 +81,7 @@ pub enum Then<W> {
     /// Show it.
     Show,
     /// Show it, then start the work.
-    ShowAndRun {
-        /// What to run.
-        work: W,
-        /// How the engineer wants to see objects.
-        form: Form,
-        /// Width for text.
-        columns: Option<u16>,
-    },
+    ShowAndRun(W),
     /// Show it, then close the channel.
     ShowAndClose,
 }
@@ -198,20 +189,17 @@ impl<P: Planner> HostMachine<P> {
             let message = "another line is running; wait for its end or interrupt it".to_owned();
             return Self::refusal(invocation, line, Refused { code: "busy".into(), column: None, message });
         }
-        match self.planner.plan(&line, level) {
+        match self.planner.plan(&line, level, form, columns) {
             Err(refused) => Self::refusal(invocation, line, refused),
-            Ok(planned) => self.permitted(invocation, line, planned, form, columns, level, now),
+            Ok(planned) => self.permitted(invocation, line, planned, level, now),
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one message, taken apart once")]
     fn permitted(
         &mut self,
         invocation: u64,
         line: String,
         planned: Planned<P::Work>,
-        form: Form,
-        columns: Option<u16>,
         level: AccessLevel,
         now: Duration,
     ) -> Vec<Action<P::Work>> {
@@ -228,7 +216,7 @@ impl<P: Planner> HostMachine<P> {
         self.state = State::Running { invocation, since: now, interrupted: false };
         self.operations += 1;
         self.last_executed = Some(invocation);
-        vec![Action::Record(content, Then::ShowAndRun { work: planned.work, form, columns })]
+        vec![Action::Record(content, Then::ShowAndRun(planned.work))]
     }
 
     fn refusal(invocation: u64, line: String, refused: Refused) -> Vec<Action<P::Work>> {
@@ -269,7 +257,7 @@ impl<P: Planner> HostMachine<P> {
     ) -> Vec<Action<P::Work>> {
         let mut actions = Vec::new();
         if let State::Running { invocation, since, .. } = self.state {
-            let finish = Finish { status: Status::Killed, message: message.clone() };
+            let finish = Finish::new(Status::Killed, message.clone());
             let content = finished(invocation, now.saturating_sub(since), finish);
             actions.push(Action::Record(content, Then::Show));
         }

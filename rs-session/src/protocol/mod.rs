@@ -21,7 +21,7 @@
 mod machine;
 pub mod wire;
 
-pub use machine::{Action, Event, Finish, HostMachine, Planned, Planner, Refused, Then};
+pub use machine::{Action, Event, HostMachine, Planned, Planner, Refused, Then};
 pub use wire::{
     CLIENT_FRAME_BYTES_MAX, ClientMessage, Decoder, Form, HELLO_BYTES_MAX, LINE_BYTES_MAX,
     NODE_FRAME_BYTES_MAX, NodeMessage, Offered, PROTOCOL_VERSION, WireError, WireFrame, encode_control,

@@ -4,6 +4,7 @@ use rs_consent::{AccessLevel, EndCause};
 use serde::{Deserialize, Serialize};
 
 use super::skeleton::Kind;
+use crate::operations::wire::Status;
 
 /// The content of a record, by kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,25 +92,10 @@ pub struct OutputContent {
 pub enum OutputData {
     /// Text, formatted at the node; no control characters but newline and tab.
     Text(String),
-    /// Objects, each a JSON object with its properties in order.
-    Objects(Vec<serde_json::Value>),
-}
-
-/// How an operation ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Status {
-    /// It did what was asked.
-    Done,
-    /// It failed; the message says why.
-    Failed,
-    /// The engineer stopped it.
-    Interrupted,
-    /// It reached a limit and was cut.
-    Limit,
-    /// The session ended and it was killed.
-    Killed,
+    /// Objects as JSON, one on a line; a line may go on in the next record.
+    Objects(String),
+    /// What went wrong without ending the operation.
+    Error(String),
 }
 
 /// Content of the end of an operation.

@@ -39,7 +39,7 @@ mod verify;
 pub use chain::{Chain, ChainError, Checker, Draft, Fault};
 pub use content::{
     Content, EndContent, FinishedContent, InterruptContent, NoteContent, OutputContent, OutputData,
-    RefusalContent, RequestContent, StartContent, Status,
+    RefusalContent, RequestContent, StartContent,
 };
 pub use frame::{
     CONTENT_BYTES_MAX, FILE_HEADER, Frame, FrameError, FrameReader, RECORD_BYTES_MAX, SALT_BYTES,
