@@ -97,6 +97,11 @@ impl<E: Engine> Planner for EnginePlanner<E> {
 struct Admitted<S> {
     sender: FrameSender<S>,
     receiver: FrameReceiver<S>,
+    entry: Entry,
+}
+
+/// What is known of them.
+struct Entry {
     permit: Permit,
     client: String,
     session: Uuid,
@@ -119,17 +124,17 @@ pub(super) async fn serve<E: Engine, S: AsyncRead + AsyncWrite + Unpin + Send>(
         Err(not) => return refused(shared, not),
     };
     let about = LiveSession {
-        session_id: admitted.session,
-        engineer: admitted.permit.assignment().engineer.id.to_string(),
-        access_level: admitted.permit.level(),
+        session_id: admitted.entry.session,
+        engineer: admitted.entry.permit.assignment().engineer.id.to_string(),
+        access_level: admitted.entry.permit.level(),
         started_at: shared.clock.now().wall,
     };
-    let place = shared.live.enter(about.clone(), admitted.permit.clone());
-    let journal = match begin(shared, &admitted).await {
+    let place = shared.live.enter(about.clone(), admitted.entry.permit.clone());
+    let journal = match begin(shared, &admitted.entry).await {
         Ok(journal) => journal,
         Err(explanation) => {
             let code = RefusalCode::GateShut;
-            let engineer = Some(admitted.permit.assignment().engineer.key);
+            let engineer = Some(admitted.entry.permit.assignment().engineer.key);
             shared.observer.event(&HostEvent::Refused { code, explanation, engineer });
             let message = code.explanation().to_owned();
             return say_refused(&mut admitted.sender, code, message).await;
@@ -206,7 +211,7 @@ async fn admit<E: Engine, S: AsyncRead + AsyncWrite + Unpin + Send>(
             let facts = Binding { node: &node, engineer: &peer, assignment: permit.assignment().id, session };
             let binding = exporter.binding(&facts);
             receiver.set_limit(CLIENT_FRAME_BYTES_MAX);
-            Ok(Admitted { sender, receiver, permit, client, session, binding })
+            Ok(Admitted { sender, receiver, entry: Entry { permit, client, session, binding } })
         }
         Err((code, explanation)) => {
             say_refused(&mut sender, code, code.explanation().to_owned()).await;
@@ -248,19 +253,19 @@ struct Begun {
 }
 
 /// Makes the record file and record 0; nobody is welcomed before it is durable.
-async fn begin<E: Engine, S>(shared: &Arc<Shared<E>>, admitted: &Admitted<S>) -> Result<Begun, String> {
+async fn begin<E: Engine>(shared: &Arc<Shared<E>>, entry: &Entry) -> Result<Begun, String> {
     let record_key = SigningKey::generate().map_err(|error| error.to_string())?;
-    let identity = identity(shared, admitted, &record_key);
-    let grant = admitted.permit.grant();
+    let identity = identity(shared, entry, &record_key);
+    let grant = entry.permit.grant();
     let content = StartContent {
-        reason: admitted.permit.reason().to_string(),
-        expires_at: admitted.permit.deadline(),
+        reason: entry.permit.reason().to_string(),
+        expires_at: entry.permit.deadline(),
         granted_by: format!("{}@{}", grant.grantor.user, grant.grantor.host),
-        client: admitted.client.clone(),
+        client: entry.client.clone(),
     };
     let recorder = Recorder { record_key, clock: Arc::clone(&shared.clock) };
     let directory = shared.settings.records.clone();
-    let session = admitted.session;
+    let session = entry.session;
     let created = tokio::task::spawn_blocking(move || Journal::create(&directory, session, recorder)).await;
     let journal = created.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     let draft = Draft::start(identity, content).map_err(|error| error.to_string())?;
@@ -268,18 +273,14 @@ async fn begin<E: Engine, S>(shared: &Arc<Shared<E>>, admitted: &Admitted<S>) ->
     Ok(Begun { journal, first })
 }
 
-fn identity<E: Engine, S>(
-    shared: &Shared<E>,
-    admitted: &Admitted<S>,
-    record_key: &SigningKey,
-) -> SessionIdentity {
-    let assignment = admitted.permit.assignment();
-    let grant = admitted.permit.grant();
+fn identity<E: Engine>(shared: &Shared<E>, entry: &Entry, record_key: &SigningKey) -> SessionIdentity {
+    let assignment = entry.permit.assignment();
+    let grant = entry.permit.grant();
     SessionIdentity {
-        session_id: admitted.session,
+        session_id: entry.session,
         protocol_version: PROTOCOL_VERSION,
         node: Node { name: shared.settings.node_name.clone(), key: shared.node.public() },
-        record_key: RecordKeyCertificate::issue(&shared.node, admitted.session, record_key.public()),
+        record_key: RecordKeyCertificate::issue(&shared.node, entry.session, record_key.public()),
         engineer: assignment.engineer.clone(),
         desk: assignment.desk.clone(),
         support_request: assignment.request,
@@ -287,8 +288,8 @@ fn identity<E: Engine, S>(
         grant_id: *grant.id.as_uuid(),
         terms: grant.terms.clone(),
         catalog_sha256: shared.engine.catalog_sha256(),
-        access_level: admitted.permit.level(),
-        channel_binding: admitted.binding,
+        access_level: entry.permit.level(),
+        channel_binding: entry.binding,
     }
 }
 
@@ -372,12 +373,12 @@ impl<'a, E: Engine, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'a, E, S> 
             journal,
             sender: Some(admitted.sender),
             receiver: admitted.receiver,
-            permit: admitted.permit,
+            permit: admitted.entry.permit,
             watch,
             work: None,
             unshown: Vec::new(),
             unreceipted: BTreeMap::new(),
-            session: admitted.session,
+            session: admitted.entry.session,
         }
     }
 
