@@ -1,8 +1,10 @@
 #![doc = include_str!("../README.md")]
 
+pub mod arm;
 pub mod assignment;
 pub mod clock;
 pub mod code;
+pub mod compat;
 pub mod digest;
 pub mod gate;
 pub mod grant;

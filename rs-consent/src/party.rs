@@ -23,7 +23,7 @@ pub struct NameError {
 
 /// Whether `c` would change how a line is shown instead of being shown: controls, separators of lines, and characters
 /// that are invisible or change the direction of text.
-fn is_hidden(c: char) -> bool {
+pub(crate) fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
