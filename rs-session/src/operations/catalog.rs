@@ -522,6 +522,12 @@ pub(super) fn closed_parameters() -> impl Iterator<Item = (&'static str, &'stati
     definitions::CLOSED.iter().copied()
 }
 
+/// States of a TCP connection that can be asked for.
+#[cfg(all(test, feature = "native"))]
+pub(super) fn tcp_states() -> &'static [&'static str] {
+    definitions::TCP_STATES
+}
+
 /// Every alias with the command it stands for.
 pub fn aliases() -> impl Iterator<Item = (&'static str, &'static str)> {
     definitions::ALIASES.iter().copied()

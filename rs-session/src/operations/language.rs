@@ -324,8 +324,8 @@ impl Parser {
     /// Checks the name and takes a module apart.
     fn split_name(&self, word: String, start: usize) -> Result<(Option<String>, String), Refused> {
         let refuse = |code, message: &str| Err(Refused::new(code, column_of(start), message));
-        if number(&word).is_some() {
-            return refuse(Code::Expression, "a number is no command; begin with a command name");
+        if word.starts_with(|c: char| c.is_ascii_digit()) || number(&word).is_some() {
+            return refuse(Code::Expression, "an expression is not permitted; begin with a command name");
         }
         if word == "?" || word == "%" {
             return Ok((None, word));
@@ -615,8 +615,7 @@ fn refuse_operator(argument: &Argument) -> Result<(), Refused> {
     match argument {
         Argument::Value { items, column }
             if matches!(items.as_slice(), [one] if one.kind == LiteralKind::Word
-                && !one.text.is_empty() && one.text.chars().all(|c| matches!(c, '+' | '-' | '*' | '/' | '%'))
-                && one.text != "*") =>
+                && !one.text.is_empty() && one.text.chars().all(|c| matches!(c, '+' | '%'))) =>
         {
             Err(Refused::new(
                 Code::Expression,

@@ -57,8 +57,8 @@ impl Default for Registry {
             .with("Get-Help", get_help)
             .with("Get-FormatData", get_format_data);
         #[cfg(feature = "native")]
-        for (name, provider) in super::native::PROVIDERS {
-            registry = registry.with(name, *provider);
+        for (name, provider) in super::native::providers() {
+            registry = registry.with(name, provider);
         }
         registry
     }

@@ -58,6 +58,8 @@ pub enum Form {
     Identifier,
     /// An IP address, wildcards permitted.
     Address,
+    /// An IP address with the length of a prefix, wildcards permitted.
+    Prefix,
 }
 
 /// Type of a parameter.
@@ -134,6 +136,7 @@ impl Parameter {
                     Form::PropertyPattern => "property name, wildcards permitted",
                     Form::Identifier => "name, wildcards permitted",
                     Form::Address => "IP address, wildcards permitted",
+                    Form::Prefix => "IP prefix, wildcards permitted",
                 };
                 format!("{form}, at most {chars} characters")
             }
@@ -217,19 +220,13 @@ impl Definition {
             if let Kind::Text(_, chars) = parameter.kind {
                 assert!(chars > 0 && chars <= crate::operations::language::VALUE_CHARS_MAX);
             }
-            for word in [
-                "ComputerName",
-                "Credential",
-                "Session",
-                "Path",
-                "File",
-                "Block",
-                "Script",
-                "Variable",
-                "Job",
-            ] {
-                assert!(!parameter.name.ends_with(word), "{} -{}", self.name, parameter.name);
-            }
+
+            assert!(
+                !FORBIDDEN.iter().any(|word| parameter.name.eq_ignore_ascii_case(word)),
+                "{} -{}",
+                self.name,
+                parameter.name
+            );
             let names = |own: &Parameter| {
                 own.name.eq_ignore_ascii_case(parameter.name)
                     || own.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(parameter.name))
@@ -286,6 +283,29 @@ pub(in crate::operations) const CLOSED: &[(&str, &str)] = &[
     ("SkipLast", "use -First"),
     ("Online", "help is shown in the session"),
     ("ShowWindow", "help is shown in the session"),
+];
+
+/// Names that no open parameter may have: they reach files, other machines, accounts, code or variables.
+#[cfg(test)]
+const FORBIDDEN: &[&str] = &[
+    "ComputerName",
+    "Credential",
+    "Session",
+    "CimSession",
+    "Path",
+    "LiteralPath",
+    "FilePath",
+    "OutFile",
+    "Destination",
+    "ScriptBlock",
+    "FilterScript",
+    "Expression",
+    "InputObject",
+    "OutVariable",
+    "AsJob",
+    "Force",
+    "UserName",
+    "Password",
 ];
 
 /// Aliases and the commands they stand for.
@@ -653,6 +673,124 @@ pub(super) static ALL: &[Definition] = &[
             "ProcessName",
             "AddressFamily",
         ]),
+    Definition::source("Get-NetUDPEndpoint", TCPIP, "Lists UDP endpoints")
+        .takes(&[
+            address("LocalAddress", "local addresses").at(0),
+            numbers("LocalPort", 65_535, "local ports").at(1),
+            numbers("OwningProcess", i32::MAX as i64, "process numbers"),
+            ERRORS,
+        ])
+        .gives(&["LocalAddress", "LocalPort", "OwningProcess", "ProcessName", "AddressFamily"]),
+    Definition::source("Get-NetRoute", TCPIP, "Lists IP routes")
+        .takes(&[
+            Parameter::new(
+                "DestinationPrefix",
+                Kind::Text(Form::Prefix, 64),
+                "destinations, such as 0.0.0.0/0",
+            )
+            .many(NAMES)
+            .at(0),
+            address("NextHop", "gateways"),
+            ALIAS,
+            INDEX,
+            FAMILY,
+            ERRORS,
+        ])
+        .gives(&[
+            "ifIndex",
+            "DestinationPrefix",
+            "NextHop",
+            "RouteMetric",
+            "InterfaceAlias",
+            "AddressFamily",
+            "InterfaceIndex",
+        ]),
+    Definition::source("Get-NetNeighbor", TCPIP, "Lists the neighbour cache")
+        .takes(&[address("IPAddress", "addresses").at(0), ALIAS, INDEX, FAMILY, ERRORS])
+        .gives(&[
+            "ifIndex",
+            "IPAddress",
+            "LinkLayerAddress",
+            "State",
+            "InterfaceAlias",
+            "AddressFamily",
+            "InterfaceIndex",
+        ]),
+    Definition::source("Get-NetIPInterface", TCPIP, "Lists IP interfaces")
+        .takes(&[ALIAS.at(0), INDEX, FAMILY, ERRORS])
+        .gives(&[
+            "ifIndex",
+            "InterfaceAlias",
+            "AddressFamily",
+            "NlMtu",
+            "Forwarding",
+            "ConnectionState",
+            "RouterDiscovery",
+            "InterfaceIndex",
+        ]),
+    Definition::source("Get-NetIPv4Protocol", TCPIP, "Shows settings of IPv4"),
+    Definition::source("Get-NetIPv6Protocol", TCPIP, "Shows settings of IPv6"),
+    Definition::source("Get-NetTCPSetting", TCPIP, "Shows settings of TCP").takes(&[pattern(
+        "SettingName",
+        "names of settings",
+    )
+    .at(0)]),
+    Definition::source("Get-NetUDPSetting", TCPIP, "Shows settings of UDP"),
+    Definition::source("Get-NetOffloadGlobalSetting", TCPIP, "Shows settings of packet processing"),
+    Definition::source("Get-NetCompartment", TCPIP, "Lists network namespaces").takes(&[numbers(
+        "CompartmentId",
+        65_535,
+        "numbers",
+    )
+    .at(0)]),
+    Definition::source("Get-NetAdapterStatistics", ADAPTER, "Shows counters of network adapters")
+        .takes(ADAPTERS)
+        .gives(&[
+            "Name",
+            "ReceivedBytes",
+            "ReceivedPackets",
+            "ReceivedDiscardedPackets",
+            "ReceivedPacketErrors",
+            "SentBytes",
+            "SentPackets",
+            "OutboundDiscardedPackets",
+            "OutboundPacketErrors",
+        ]),
+    Definition::source("Get-NetAdapterHardwareInfo", ADAPTER, "Shows where adapters are plugged in")
+        .takes(ADAPTERS),
+    Definition::source("Get-NetAdapterAdvancedProperty", ADAPTER, "Shows settings of network adapters")
+        .takes(ADAPTERS),
+    Definition::source("Get-NetAdapterPowerManagement", ADAPTER, "Shows power settings of network adapters")
+        .takes(ADAPTERS),
+    Definition::source("Get-NetAdapterRss", ADAPTER, "Shows queues of network adapters").takes(ADAPTERS),
+    Definition::source("Get-NetAdapterSriov", ADAPTER, "Shows SR-IOV of network adapters").takes(ADAPTERS),
+    Definition::source("Get-NetLbfoTeam", "NetLbfo", "Lists teams of network adapters").takes(ADAPTERS),
+    Definition::source("Get-NetLbfoTeamMember", "NetLbfo", "Lists members of teams").takes(ADAPTERS),
+    Definition::source("Get-DiskImage", STORAGE, "Lists disk images in use")
+        .takes(&[pattern("DevicePath", "devices").at(0), ERRORS]),
+    Definition::source("Get-VirtualDisk", STORAGE, "Lists RAID arrays and mapped volumes")
+        .takes(&[pattern("FriendlyName", "names").at(0), ERRORS]),
+    Definition::source("Get-StorageNode", STORAGE, "Shows this node as a storage node")
+        .takes(&[pattern("Name", "names").at(0), ERRORS]),
+    Definition::source("Get-SupportedFileSystems", STORAGE, "Lists file systems that the kernel knows")
+        .takes(&[pattern("FileSystem", "names").at(0)]),
+    Definition::source("Get-InitiatorId", STORAGE, "Lists initiator addresses")
+        .takes(&[pattern("InitiatorAddress", "addresses").at(0), ERRORS]),
+    Definition::source("Get-VolumeCorruptionCount", STORAGE, "Shows errors that file systems have noted")
+        .takes(&[pattern("MountPoint", "mount points").at(0), ERRORS]),
+    Definition::source("Get-SmbShare", "SmbShare", "Lists SMB shares that this node offers")
+        .takes(&[pattern("Name", "names").at(0), ERRORS]),
+    Definition::source("Get-SmbMapping", "SmbShare", "Lists SMB shares that this node uses").takes(&[ERRORS]),
+    Definition::source("Get-SmbConnection", "SmbShare", "Lists SMB connections of this node")
+        .takes(&[pattern("ServerName", "servers").at(0), ERRORS]),
+    Definition::source("Get-ScheduledTask", "ScheduledTasks", "Lists timers and cron jobs")
+        .takes(TASKS)
+        .gives(&["TaskPath", "TaskName", "State", "Triggers", "Description"]),
+    Definition::source("Get-ScheduledTaskInfo", "ScheduledTasks", "Shows when timers last ran")
+        .takes(TASKS)
+        .gives(&["TaskName", "TaskPath", "LastRunTime", "Triggers"]),
+    Definition::source("Get-SecureBootUEFI", "SecureBoot", "Shows variables of secure boot")
+        .takes(&[pattern("Name", "names").at(0), ERRORS]),
 ];
 
 /// States of a TCP connection as PowerShell names them.
@@ -675,3 +813,6 @@ const SERVICE: &[Parameter] =
         .also(&["ServiceName"])
         .at(0)
         .required()];
+
+const ADAPTERS: &[Parameter] = &[ADAPTER_NAME, INDEX, switch("IncludeHidden", "also loopback"), ERRORS];
+const TASKS: &[Parameter] = &[pattern("TaskName", "names").at(0), ERRORS];

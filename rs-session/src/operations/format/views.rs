@@ -188,6 +188,54 @@ const VIEWS: &[(&str, View)] = &[
             columns!["LocalAddress" "LocalPort" "RemoteAddress" "RemotePort" "State" "OwningProcess"],
         ),
     ),
+    ("NetUDPEndpoint", View::Table(columns!["LocalAddress" "LocalPort" "OwningProcess" "ProcessName"])),
+    (
+        "NetRoute",
+        View::Table(columns!["ifIndex" "DestinationPrefix" "NextHop" "RouteMetric" "InterfaceAlias"]),
+    ),
+    ("NetNeighbor", View::Table(columns!["ifIndex" "IPAddress" "LinkLayerAddress" "State" "InterfaceAlias"])),
+    (
+        "NetIPInterface",
+        View::Table(
+            columns!["ifIndex" "InterfaceAlias" "AddressFamily" "NlMtu" "Forwarding" "ConnectionState"],
+        ),
+    ),
+    (
+        "NetAdapterStatistics",
+        View::Table(columns!["Name" "ReceivedBytes" "ReceivedPackets" "SentBytes" "SentPackets"]),
+    ),
+    (
+        "NetAdapterAdvancedProperty",
+        View::Table(columns!["Name" "DisplayName" "DisplayValue" "RegistryKeyword"]),
+    ),
+    (
+        "NetAdapterRss",
+        View::Table(columns!["Name" "Enabled" "NumberOfReceiveQueues" "NumberOfTransmitQueues"]),
+    ),
+    ("NetAdapterSriov", View::Table(columns!["Name" "SriovSupport" "Enabled" "NumVFs" "MaxVFs"])),
+    ("NetAdapterPowerManagement", View::Table(columns!["Name" "WakeOnMagicPacket" "RuntimeStatus"])),
+    ("SmbShare", View::Table(columns!["Name" "ScopeName" "Path" "Description"])),
+    ("ScheduledTask", View::Table(columns!["TaskPath" "TaskName" "State" "Triggers"])),
+    ("ScheduledTaskInfo", View::Table(columns!["TaskName" "LastRunTime" "Triggers"])),
+    (
+        "DiskImage",
+        View::Table(&[
+            Column::plain("DevicePath"),
+            Column::plain("Size").show(Show::Size),
+            Column::plain("Attached"),
+            Column::plain("ImagePath"),
+        ]),
+    ),
+    (
+        "VirtualDisk",
+        View::Table(&[
+            Column::plain("FriendlyName"),
+            Column::plain("ResiliencySettingName"),
+            Column::plain("OperationalStatus"),
+            Column::plain("HealthStatus"),
+            Column::plain("Size").show(Show::Size),
+        ]),
+    ),
     (
         "Observability",
         View::Table(&[

@@ -266,6 +266,9 @@ fn text(form: Form, chars_max: usize, text: &str) -> Result<(), String> {
             |c| c.is_alphanumeric() || matches!(c, '-' | '.' | '_' | ':' | '\\' | '*' | '?'),
             "a name: letters, digits and - . _ : \\",
         ),
+        Form::Prefix => {
+            (|c| c.is_ascii_hexdigit() || matches!(c, '.' | ':' | '/' | '*' | '?'), "an IP prefix")
+        }
         Form::Address => {
             (|c| c.is_ascii_hexdigit() || matches!(c, '.' | ':' | '%' | '*' | '?'), "an IP address")
         }
