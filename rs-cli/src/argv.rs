@@ -107,7 +107,10 @@ fn hint(suggestion: Option<&String>) -> String {
 /// assert_eq!(rs_cli::argv::rewrite(&program, args)?, ["demo", "enable", "--access-level=Diagnostics"]);
 /// # Ok::<(), rs_cli::argv::ArgvError>(())
 /// ```
-pub fn rewrite(command: &Command, args: impl IntoIterator<Item = OsString>) -> Result<Vec<OsString>, ArgvError> {
+pub fn rewrite(
+    command: &Command,
+    args: impl IntoIterator<Item = OsString>,
+) -> Result<Vec<OsString>, ArgvError> {
     let mut built = command.clone();
     built.build();
     let mut args = args.into_iter();
@@ -184,7 +187,7 @@ impl<'a> Token<'a> {
 
     /// Whether the argument can only be the next parameter, never a value for the one before.
     fn is_parameter(token: &OsStr) -> bool {
-        !matches!(Self::of(token), Self::Other)
+        !matches!(Token::of(token), Token::Other)
     }
 }
 
@@ -240,7 +243,11 @@ fn find<'a>(scope: &'a Command, name: &str) -> Result<Option<&'a Arg>, ArgvError
         many => Err(ArgvError::Ambiguous {
             command: scope.get_name().to_owned(),
             name: name.to_owned(),
-            matches: many.iter().filter_map(|arg| arg.get_long()).map(|long| format!("-{}", pascal(long))).collect(),
+            matches: many
+                .iter()
+                .filter_map(|arg| arg.get_long())
+                .map(|long| format!("-{}", pascal(long)))
+                .collect(),
         }),
     }
 }
@@ -299,10 +306,9 @@ fn takes_next_value(scope: &Command, token: &OsStr) -> bool {
         Some(long) => longs(arg).any(|candidate| candidate == long),
         None => text.chars().nth(1).is_some_and(|short| arg.get_short() == Some(short)),
     };
-    scope
-        .get_arguments()
-        .find(matched)
-        .is_some_and(|arg| arg.get_action().takes_values() && !arg.is_require_equals_set() && !optional_value(arg))
+    scope.get_arguments().find(matched).is_some_and(|arg| {
+        arg.get_action().takes_values() && !arg.is_require_equals_set() && !optional_value(arg)
+    })
 }
 
 type Rest<'r, I> = &'r mut std::iter::Peekable<I>;
@@ -326,9 +332,8 @@ fn parameter<I: Iterator<Item = OsString>>(
     }
     let value = match attached.filter(|value| !value.is_empty()) {
         Some(value) => OsString::from(value),
-        None => rest.next_if(|next| !Token::is_parameter(next)).ok_or_else(|| ArgvError::MissingArgument {
-            command: scope.get_name().to_owned(),
-            name: pascal(long),
+        None => rest.next_if(|next| !Token::is_parameter(next)).ok_or_else(|| {
+            ArgvError::MissingArgument { command: scope.get_name().to_owned(), name: pascal(long) }
         })?,
     };
     let mut token = OsString::from(format!("--{long}="));
@@ -338,7 +343,8 @@ fn parameter<I: Iterator<Item = OsString>>(
 }
 
 fn is_switch(arg: &Arg) -> bool {
-    optional_value(arg) || matches!(arg.get_action(), ArgAction::SetTrue | ArgAction::Help | ArgAction::Version)
+    optional_value(arg)
+        || matches!(arg.get_action(), ArgAction::SetTrue | ArgAction::Help | ArgAction::Version)
 }
 
 /// The value of a switch: attached, or `$true`/`$false` as the next argument, as many written examples have it.
@@ -348,7 +354,8 @@ fn switch_value<I: Iterator<Item = OsString>>(
     attached: Option<&str>,
     rest: Rest<'_, I>,
 ) -> Result<bool, ArgvError> {
-    let next = rest.next_if(|next| attached.unwrap_or_default().is_empty() && (next == "$true" || next == "$false"));
+    let next =
+        rest.next_if(|next| attached.unwrap_or_default().is_empty() && (next == "$true" || next == "$false"));
     let text = match (attached, &next) {
         (None, None) => return Ok(true),
         (_, Some(next)) => next.to_str().unwrap_or_default(),

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    access, agent, completions, connect, demo, desk, disable, enable, engineer, history, operation_worker, operations,
-    relay, request, session,
+    access, agent, completions, connect, demo, desk, disable, enable, engineer, history, operation_worker,
+    operations, relay, request, session,
 };
 use crate::output::OutputMode;
 
@@ -39,7 +39,12 @@ pub struct Global {
     pub state_dir: Option<PathBuf>,
     /// Form of the results.
     #[arg(
-        long, global = true, value_enum, ignore_case = true, value_name = "FORM", default_value_t,
+        long,
+        global = true,
+        value_enum,
+        ignore_case = true,
+        value_name = "FORM",
+        default_value_t,
         env = "REMOTE_SUPPORT_OUTPUT"
     )]
     pub output: OutputMode,
@@ -47,7 +52,6 @@ pub struct Global {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "made once, on the way from the command line to the command")]
 pub enum Command {
     /// Give consent: show the terms and what the level permits, ask, and grant access for a limited time.
     #[command(visible_alias = "Enable-RemoteSupport", alias = "Enable-AzStackHCIRemoteSupport")]
@@ -59,7 +63,10 @@ pub enum Command {
     #[command(visible_alias = "Get-RemoteSupportAccess", alias = "Get-AzStackHCIRemoteSupportAccess")]
     Access(access::AccessArgs),
     /// List sessions and show transcripts.
-    #[command(visible_alias = "Get-RemoteSupportSessionHistory", alias = "Get-AzStackHCIRemoteSupportSessionHistory")]
+    #[command(
+        visible_alias = "Get-RemoteSupportSessionHistory",
+        alias = "Get-AzStackHCIRemoteSupportSessionHistory"
+    )]
     History(history::HistoryArgs),
     /// Verify or end one session.
     #[command(subcommand)]
@@ -129,7 +136,9 @@ mod tests {
         walk(&Cli::command(), &mut |command| {
             for arg in command.get_arguments() {
                 let name = arg.get_long().unwrap_or_default();
-                let secret = ["credential", "secret", "password", "token", "sas"].iter().any(|word| name.contains(word));
+                let secret = ["credential", "secret", "password", "token", "sas"]
+                    .iter()
+                    .any(|word| name.contains(word));
                 assert!(!secret || name.ends_with("-file"), "{} --{name}", command.get_name());
             }
         });

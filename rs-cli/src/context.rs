@@ -96,14 +96,16 @@ pub struct Console {
 impl Console {
     /// The process's own streams.
     pub fn of_process() -> Self {
-        let columns = terminal_size::terminal_size().map_or(COLUMNS_DEFAULT, |(width, _)| usize::from(width.0));
+        let columns =
+            terminal_size::terminal_size().map_or(COLUMNS_DEFAULT, |(width, _)| usize::from(width.0));
         Self {
             input: Box::new(io::BufReader::new(io::stdin())),
             out: Box::new(io::stdout()),
             err: Box::new(io::stderr()),
             interactive: io::stdin().is_terminal() && io::stderr().is_terminal(),
             columns,
-            color: io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            color: io::stderr().is_terminal()
+                && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         }
     }
 }

@@ -51,9 +51,9 @@ const LOCK_NAME: &str = "agent.lock";
 #[non_exhaustive]
 pub enum ControlRequest {
     /// The store has changed: read it, end what is no longer permitted, and answer when that is done.
-    Changed,
+    Changed {},
     /// Say how things stand.
-    Status,
+    Status {},
     /// End one session; the grant stands.
     EndSession {
         /// The session.
@@ -220,21 +220,23 @@ impl SocketControl {
     fn ask(&self, request: &ControlRequest) -> Result<ControlReply, ControlError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
-            timeout(self.wait, exchange(&self.path, request)).await.map_err(|_| ControlError::NoAnswer(self.wait))?
+            timeout(self.wait, exchange(&self.path, request))
+                .await
+                .map_err(|_| ControlError::NoAnswer(self.wait))?
         })
     }
 }
 
 impl AgentControl for SocketControl {
     fn notify_changed(&self) -> Result<Changed, ControlError> {
-        match self.ask(&ControlRequest::Changed)? {
+        match self.ask(&ControlRequest::Changed {})? {
             ControlReply::Changed(changed) => Ok(changed),
             other => Err(unexpected(other)),
         }
     }
 
     fn status(&self) -> Result<Status, ControlError> {
-        match self.ask(&ControlRequest::Status)? {
+        match self.ask(&ControlRequest::Status {})? {
             ControlReply::Status(status) => Ok(status),
             other => Err(unexpected(other)),
         }
@@ -274,7 +276,10 @@ fn is_hang_up(error: &io::Error) -> bool {
     matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
-async fn write_message(stream: &mut (impl AsyncWrite + Unpin), message: &impl Serialize) -> Result<(), ControlError> {
+async fn write_message(
+    stream: &mut (impl AsyncWrite + Unpin),
+    message: &impl Serialize,
+) -> Result<(), ControlError> {
     let body = serde_json::to_vec(message).map_err(ControlError::Malformed)?;
     let length = u32::try_from(body.len()).ok().filter(|_| body.len() <= MESSAGE_BYTES_MAX);
     let length = length.ok_or(ControlError::TooLong { found: body.len() })?;
@@ -333,7 +338,8 @@ impl ControlServer {
         let lock = lock(&node.file(LOCK_NAME))?;
         let path = node.file(SOCKET_NAME);
         let listener = ControlListener::bind(&path).map_err(|error| {
-            Failure::io(&path, "open the control socket", error).next_step("choose a shorter path with --state-dir")
+            Failure::io(&path, "open the control socket", error)
+                .next_step("choose a shorter path with --state-dir")
         })?;
         Ok(Self { listener, _lock: lock })
     }
@@ -356,7 +362,10 @@ impl ControlServer {
             while callers.try_join_next().is_some() {}
             let (stream, peer) = self.listener.accept().await?;
             if !peer.permitted {
-                tracing::warn!(caller = peer.name(), "a call on the control socket was refused: not the owner");
+                tracing::warn!(
+                    caller = peer.name(),
+                    "a call on the control socket was refused: not the owner"
+                );
                 continue;
             }
             let handler = handler.clone();
@@ -380,12 +389,15 @@ where
     let reply = match request.map_err(|_| ControlError::NoAnswer(REQUEST_WAIT))? {
         Ok(request) => handler(peer, request).await,
         Err(ControlError::Malformed(_)) => {
-            let message = "this agent does not know the request; commands and agent may differ in version".to_owned();
+            let message =
+                "this agent does not know the request; commands and agent may differ in version".to_owned();
             ControlReply::Failed { code: "version".to_owned(), message }
         }
         Err(error) => return Err(error),
     };
-    timeout(REQUEST_WAIT, write_message(&mut stream, &reply)).await.map_err(|_| ControlError::NoAnswer(REQUEST_WAIT))?
+    timeout(REQUEST_WAIT, write_message(&mut stream, &reply))
+        .await
+        .map_err(|_| ControlError::NoAnswer(REQUEST_WAIT))?
 }
 
 fn lock(path: &Path) -> Result<File, Failure> {
@@ -417,22 +429,29 @@ mod tests {
     fn messages_have_the_agreed_form() {
         let id = Uuid::from_u128(7);
         for (request, expected) in [
-            (ControlRequest::Changed, json!({"request": "changed"})),
-            (ControlRequest::Status, json!({"request": "status"})),
-            (ControlRequest::EndSession { session_id: id }, json!({"request": "end-session", "sessionId": id})),
+            (ControlRequest::Changed {}, json!({"request": "changed"})),
+            (ControlRequest::Status {}, json!({"request": "status"})),
+            (
+                ControlRequest::EndSession { session_id: id },
+                json!({"request": "end-session", "sessionId": id}),
+            ),
         ] {
             assert_eq!(serde_json::to_value(&request).expect("json"), expected);
             assert_eq!(serde_json::from_value::<ControlRequest>(expected).expect("reads back"), request);
         }
-        let reply = ControlReply::Changed(Changed { sessions_ended: 2, sessions_still_ending: 0, elapsed_ms: 41 });
-        let expected = json!({"reply": "changed", "sessionsEnded": 2, "sessionsStillEnding": 0, "elapsedMs": 41});
+        let reply =
+            ControlReply::Changed(Changed { sessions_ended: 2, sessions_still_ending: 0, elapsed_ms: 41 });
+        let expected =
+            json!({"reply": "changed", "sessionsEnded": 2, "sessionsStillEnding": 0, "elapsedMs": 41});
         assert_eq!(serde_json::to_value(&reply).expect("json"), expected);
         assert_eq!(serde_json::from_value::<ControlReply>(expected).expect("reads back"), reply);
     }
 
     #[test]
     fn sec02_no_request_can_make_or_widen_a_consent() {
-        for foreign in [json!({"request": "enable"}), json!({"request": "changed", "accessLevel": "Diagnostics"})] {
+        for foreign in
+            [json!({"request": "enable"}), json!({"request": "changed", "accessLevel": "Diagnostics"})]
+        {
             assert!(serde_json::from_value::<ControlRequest>(foreign).is_err());
         }
     }
@@ -447,7 +466,9 @@ mod tests {
         let server = ControlServer::bind(node).expect("bound");
         tokio::spawn(server.serve(|_, request| async move {
             match request {
-                ControlRequest::Changed => ControlReply::Changed(Changed { sessions_ended: 3, ..Changed::default() }),
+                ControlRequest::Changed {} => {
+                    ControlReply::Changed(Changed { sessions_ended: 3, ..Changed::default() })
+                }
                 _ => ControlReply::Failed { code: "test".into(), message: "not in this test".into() },
             }
         }))
@@ -460,11 +481,11 @@ mod tests {
     #[tokio::test]
     async fn an_agent_answers_and_a_missing_one_is_told_apart() {
         let (_directory, node) = node();
-        assert!(matches!(ask(&node, &ControlRequest::Changed).await, Err(ControlError::NotRunning)));
+        assert!(matches!(ask(&node, &ControlRequest::Changed {}).await, Err(ControlError::NotRunning)));
         let server = serve_one_answer(&node).await;
-        let reply = ask(&node, &ControlRequest::Changed).await.expect("answered");
+        let reply = ask(&node, &ControlRequest::Changed {}).await.expect("answered");
         assert_eq!(reply, ControlReply::Changed(Changed { sessions_ended: 3, ..Changed::default() }));
-        assert!(matches!(ask(&node, &ControlRequest::Status).await, Ok(ControlReply::Failed { .. })));
+        assert!(matches!(ask(&node, &ControlRequest::Status {}).await, Ok(ControlReply::Failed { .. })));
         server.abort();
     }
 

@@ -5,9 +5,10 @@ use rs_consent::AccessLevel;
 /// A few lines that say what an engineer may do at `level`; shown before the question is put.
 pub fn level(level: AccessLevel) -> String {
     let (may, may_not) = match level {
-        AccessLevel::Diagnostics => {
-            ("look at this node and collect logs", "It does not permit to start, stop, change or remove anything.")
-        }
+        AccessLevel::Diagnostics => (
+            "look at this node and collect logs",
+            "It does not permit to start, stop, change or remove anything.",
+        ),
         AccessLevel::DiagnosticsRepair => (
             "look at this node, collect logs, and run the listed repair operations",
             "Repair operations can restart services and change settings.",

@@ -29,10 +29,16 @@ pub fn read(path: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {
 
 fn bounded(source: impl Read, name: &str, bytes_max: usize, content: &mut Vec<u8>) -> Result<(), Failure> {
     let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
-    source.take(limit).read_to_end(content).map_err(|error| Failure::io(Path::new(name), "read the file", error))?;
+    source
+        .take(limit)
+        .read_to_end(content)
+        .map_err(|error| Failure::io(Path::new(name), "read the file", error))?;
     if content.len() > bytes_max {
-        return Err(Failure::new(ErrorCode::InvalidFile, format!("the file is longer than {bytes_max} bytes"))
-            .about(name.to_owned()));
+        return Err(Failure::new(
+            ErrorCode::InvalidFile,
+            format!("the file is longer than {bytes_max} bytes"),
+        )
+        .about(name.to_owned()));
     }
     Ok(())
 }
@@ -222,12 +228,15 @@ mod tests {
         write_secret(&path, b"canary").expect("written");
         assert_eq!(path.metadata().expect("there").permissions().mode() & 0o777, 0o600);
         for mode in [0o640, 0o604, 0o620, 0o602] {
-            fs::set_permissions(&path, PermissionsExt::from_mode(mode)).expect("own file");
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("own file");
             let failure = read_secret(&path).expect_err("unsafe");
             assert_eq!(failure.code(), ErrorCode::UnsafePermissions);
-            assert!(failure.to_string().contains("chmod 600") && !failure.to_string().contains("canary"), "{failure}");
+            assert!(
+                failure.to_string().contains("chmod 600") && !failure.to_string().contains("canary"),
+                "{failure}"
+            );
         }
-        fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("own file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("own file");
         let link = directory.path().join("link");
         std::os::unix::fs::symlink(&path, &link).expect("own directory");
         read_secret(&link).expect_err("a link");

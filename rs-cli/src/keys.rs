@@ -47,7 +47,8 @@ pub fn load_or_create(state: &StateDir, role: Role) -> Result<SigningKey, Failur
     let key = SigningKey::generate().map_err(no_key)?;
     let pem = key.to_pkcs8_pem().map_err(no_key)?;
     files::write_secret_once(&private_path(&folder, role), pem.as_bytes())?;
-    let kept = load(state, role)?.ok_or_else(|| Failure::new(ErrorCode::Key, "the new key cannot be read back"))?;
+    let kept =
+        load(state, role)?.ok_or_else(|| Failure::new(ErrorCode::Key, "the new key cannot be read back"))?;
     files::write(&public_path(&folder, role), format!("{}\n", kept.public()).as_bytes())?;
     Ok(kept)
 }
@@ -75,7 +76,9 @@ pub fn read_public(path: &Path) -> Result<PublicKey, Failure> {
     let content = files::read(path, PUBLIC_KEY_BYTES_MAX)?;
     let text = String::from_utf8_lossy(&content);
     text.trim().parse().map_err(|error: rs_consent::keys::KeyError| {
-        Failure::new(ErrorCode::Key, "the file holds no public key").about(path.display().to_string()).because(error)
+        Failure::new(ErrorCode::Key, "the file holds no public key")
+            .about(path.display().to_string())
+            .because(error)
     })
 }
 
@@ -107,8 +110,9 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let state = StateDir::new(Some(directory.path().join("s"))).expect("a path");
         let made: Vec<_> = std::thread::scope(|scope| {
-            let makers: Vec<_> =
-                (0..8).map(|_| scope.spawn(|| load_or_create(&state, Role::Node).expect("made").public())).collect();
+            let makers: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| load_or_create(&state, Role::Node).expect("made").public()))
+                .collect();
             makers.into_iter().map(|maker| maker.join().expect("no panic")).collect()
         });
         assert!(made.iter().all(|key| *key == made[0]));

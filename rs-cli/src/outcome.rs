@@ -217,14 +217,20 @@ impl Failure {
     }
 
     fn causes(&self) -> Vec<String> {
-        let first = self.cause.as_deref().map(|cause| cause as &(dyn Error + 'static));
-        std::iter::successors(first, |error| error.source()).map(ToString::to_string).collect()
+        let mut causes = Vec::new();
+        let mut next = self.cause.as_deref().map(|cause| cause as &(dyn Error + 'static));
+        while let Some(cause) = next {
+            causes.push(cause.to_string());
+            next = cause.source();
+        }
+        causes
     }
 
     /// The failure as programs read it: `{"error": {code, message, target, details, nextStep}}`.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
-        let details: Vec<_> = self.causes().into_iter().map(|message| json!({ "message": message })).collect();
+        let details: Vec<_> =
+            self.causes().into_iter().map(|message| json!({ "message": message })).collect();
         json!({
             "error": {
                 "code": self.code.as_str(),
@@ -266,15 +272,17 @@ mod tests {
 
     #[test]
     fn u04_a_failure_has_code_cause_and_next_step() {
-        let failure = Failure::io(std::path::Path::new("/x"), "read the key", io::Error::other("disk on fire"))
-            .next_step("put it out");
+        let failure =
+            Failure::io(std::path::Path::new("/x"), "read the key", io::Error::other("disk on fire"))
+                .next_step("put it out");
         assert_eq!(failure.to_string(), "cannot read the key: /x\n  cause: disk on fire\n  next: put it out");
         assert_eq!(failure.exit() as u8, 1);
     }
 
     #[test]
     fn i14_json_errors_have_code_message_target_and_details() {
-        let failure = Failure::new(ErrorCode::NoTerminal, "nobody to ask").about("enable").because("stdin is a pipe");
+        let failure =
+            Failure::new(ErrorCode::NoTerminal, "nobody to ask").about("enable").because("stdin is a pipe");
         assert_eq!(
             failure.to_json(),
             json!({"error": {

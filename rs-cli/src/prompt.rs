@@ -84,7 +84,7 @@ fn show(output: &mut dyn Write, question: &str, enter: EnterMeans) -> io::Result
 /// Enter, not by a terminal that went away.
 fn read_answer(input: &mut dyn BufRead) -> io::Result<Option<String>> {
     let mut line = Vec::new();
-    input.by_ref().take(ANSWER_BYTES_MAX).read_until(b'\n', &mut line)?;
+    Read::take(&mut *input, ANSWER_BYTES_MAX).read_until(b'\n', &mut line)?;
     if line.last() == Some(&b'\n') {
         return Ok(Some(String::from_utf8_lossy(&line).into_owned()));
     }
@@ -124,9 +124,19 @@ mod tests {
     #[test]
     fn c07_only_a_clear_yes_agrees() {
         for (typed, expected) in [
-            ("y\n", Answer::Yes), ("Y\n", Answer::Yes), ("yes\r\n", Answer::Yes), (" YES \n", Answer::Yes),
-            ("junk\ny\n", Answer::Yes), ("?\ny\n", Answer::Yes), ("\n", Answer::No), ("n\n", Answer::No),
-            ("No\n", Answer::No), ("", Answer::No), ("y", Answer::No), ("yep\n", Answer::No), ("yy\nn\n", Answer::No),
+            ("y\n", Answer::Yes),
+            ("Y\n", Answer::Yes),
+            ("yes\r\n", Answer::Yes),
+            (" YES \n", Answer::Yes),
+            ("junk\ny\n", Answer::Yes),
+            ("?\ny\n", Answer::Yes),
+            ("\n", Answer::No),
+            ("n\n", Answer::No),
+            ("No\n", Answer::No),
+            ("", Answer::No),
+            ("y", Answer::No),
+            ("yep\n", Answer::No),
+            ("yy\nn\n", Answer::No),
         ] {
             assert_eq!(answer(typed, EnterMeans::No).0, expected, "{typed:?}");
         }

@@ -120,7 +120,8 @@ impl RoleDir {
     pub fn ensure_inner(&self, name: &str) -> Result<PathBuf, Failure> {
         self.ensure()?;
         let inner = self.path.join(name);
-        platform::create_private_dir(&inner).map_err(|error| Failure::io(&inner, "create the directory", error))?;
+        platform::create_private_dir(&inner)
+            .map_err(|error| Failure::io(&inner, "create the directory", error))?;
         platform::check_private(&inner)?;
         Ok(inner)
     }
@@ -165,7 +166,12 @@ mod tests {
         let node = state.role(Role::Node);
         let inner = node.ensure_inner("sessions").expect("created");
         for path in [state.root(), node.path(), &inner] {
-            assert_eq!(path.metadata().expect("exists").permissions().mode() & 0o777, 0o700, "{}", path.display());
+            assert_eq!(
+                path.metadata().expect("exists").permissions().mode() & 0o777,
+                0o700,
+                "{}",
+                path.display()
+            );
         }
     }
 
@@ -176,9 +182,11 @@ mod tests {
         let (_directory, state) = state();
         let node = state.role(Role::Node);
         node.ensure().expect("created");
-        for (path, mode) in [(node.path(), 0o750), (node.path(), 0o701), (state.root(), 0o770), (state.root(), 0o707)] {
+        for (path, mode) in
+            [(node.path(), 0o750), (node.path(), 0o701), (state.root(), 0o770), (state.root(), 0o707)]
+        {
             let good = path.metadata().expect("exists").permissions();
-            std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("own directory");
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("own directory");
             let failure = node.check().expect_err("unsafe");
             assert_eq!(failure.code(), ErrorCode::UnsafePermissions, "{mode:o}");
             assert!(failure.to_string().contains("chmod "), "{failure}");

@@ -21,7 +21,9 @@ impl TypedValueParser for AccessLevelParser {
             return Ok(level);
         }
         let refused = PossibleValuesParser::new(names()).parse_ref(command, arg, value);
-        Err(refused.err().unwrap_or_else(|| Error::new(clap::error::ErrorKind::InvalidValue).with_cmd(command)))
+        Err(refused
+            .err()
+            .unwrap_or_else(|| Error::new(clap::error::ErrorKind::InvalidValue).with_cmd(command)))
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {

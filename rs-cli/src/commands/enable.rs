@@ -24,7 +24,11 @@ pub struct EnableArgs {
     pub access_level: AccessLevel,
     /// Minutes until the access ends by itself, 60 to 20160 (1 hour to 14 days); also as 8h, 1d or PT8H.
     #[arg(
-        long, value_name = "MINUTES", alias = "expire-minutes", default_value_t, allow_hyphen_values = true,
+        long,
+        value_name = "MINUTES",
+        alias = "expire-minutes",
+        default_value_t,
+        allow_hyphen_values = true,
         env = "REMOTE_SUPPORT_EXPIRE_IN_MINUTES"
     )]
     pub expire_in_minutes: Minutes,

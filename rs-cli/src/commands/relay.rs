@@ -43,7 +43,14 @@ pub enum Side {
 #[derive(Debug, Args)]
 pub struct ConnectionStringArgs {
     /// Who will use it: `listen` for the node, `send` for the engineer.
-    #[arg(long, value_enum, ignore_case = true, value_name = "SIDE", default_value = "listen", env = "REMOTE_SUPPORT_SIDE")]
+    #[arg(
+        long,
+        value_enum,
+        ignore_case = true,
+        value_name = "SIDE",
+        default_value = "listen",
+        env = "REMOTE_SUPPORT_SIDE"
+    )]
     pub side: Side,
     /// Write it to this new file, mode 0600, instead of printing it.
     #[arg(long, value_name = "FILE", env = "REMOTE_SUPPORT_FILE")]
@@ -59,9 +66,9 @@ pub struct TokenArgs {
     /// Minutes for which the token is good, 1 to 1440.
     #[arg(
         long, value_name = "MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=1440),
-        env = "REMOTE_SUPPORT_TOKEN_MINUTES"
+        env = "REMOTE_SUPPORT_GOOD_FOR_MINUTES"
     )]
-    pub token_minutes: u32,
+    pub good_for_minutes: u32,
 }
 
 /// Runs a relay command.

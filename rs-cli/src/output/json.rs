@@ -44,7 +44,9 @@ impl Serialize for Value {
             Self::Text(text) => serializer.serialize_str(text),
             Self::Number(number) => serializer.serialize_i64(*number),
             Self::Bool(value) => serializer.serialize_bool(*value),
-            Self::Date(instant) => serializer.collect_str(&instant.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
+            Self::Date(instant) => {
+                serializer.collect_str(&instant.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+            }
             Self::Json(value) => value.serialize(serializer),
         }
     }

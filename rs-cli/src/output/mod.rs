@@ -243,8 +243,10 @@ mod tests {
 
     #[test]
     fn u03_json_has_camel_case_and_rfc_3339() {
-        let records = [Record::new().field("ExpiresAt", DateTime::UNIX_EPOCH).field("SasCredential", Value::None)];
-        let value: serde_json::Value = serde_json::from_str(&print(&records, OutputMode::Json, 80)).expect("json");
+        let records =
+            [Record::new().field("ExpiresAt", DateTime::UNIX_EPOCH).field("SasCredential", Value::None)];
+        let value: serde_json::Value =
+            serde_json::from_str(&print(&records, OutputMode::Json, 80)).expect("json");
         assert_eq!(value, serde_json::json!([{"expiresAt": "1970-01-01T00:00:00Z", "sasCredential": null}]));
     }
 

@@ -29,7 +29,9 @@ fn fit(rows: &[Vec<String>], width: usize) -> Vec<usize> {
         .collect();
     let room = width.saturating_sub(GAP * count.saturating_sub(1));
     while widths.iter().sum::<usize>() > room {
-        let Some(widest) = widths.iter_mut().max().filter(|widest| **widest > CELL_COLUMNS_MIN) else { break };
+        let Some(widest) = widths.iter_mut().max().filter(|widest| **widest > CELL_COLUMNS_MIN) else {
+            break;
+        };
         *widest -= 1;
     }
     widths

@@ -57,7 +57,12 @@ pub fn date(instant: DateTime<Utc>) -> String {
 /// ```
 pub fn span(length: TimeDelta) -> String {
     let seconds = length.num_seconds().max(0);
-    let parts = [(seconds / 86_400, "d"), (seconds / 3_600 % 24, "h"), (seconds / 60 % 60, "min"), (seconds % 60, "s")];
+    let parts = [
+        (seconds / 86_400, "d"),
+        (seconds / 3_600 % 24, "h"),
+        (seconds / 60 % 60, "min"),
+        (seconds % 60, "s"),
+    ];
     let first = parts.iter().position(|(count, _)| *count > 0).unwrap_or(parts.len() - 1);
     let shown: Vec<String> = parts[first..]
         .iter()
@@ -102,8 +107,17 @@ mod tests {
     #[test]
     fn u08_spans_have_two_units_at_most() {
         for (seconds, text) in [
-            (0, "0 s"), (-5, "0 s"), (59, "59 s"), (60, "1 min"), (61, "1 min 1 s"), (3_600, "1 h"), (3_601, "1 h"),
-            (7_500, "2 h 5 min"), (86_399, "23 h 59 min"), (1_209_600, "14 d"), (1_209_599, "13 d 23 h"),
+            (0, "0 s"),
+            (-5, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (61, "1 min 1 s"),
+            (3_600, "1 h"),
+            (3_601, "1 h"),
+            (7_500, "2 h 5 min"),
+            (86_399, "23 h 59 min"),
+            (1_209_600, "14 d"),
+            (1_209_599, "13 d 23 h"),
         ] {
             assert_eq!(span(TimeDelta::seconds(seconds)), text, "{seconds}");
         }

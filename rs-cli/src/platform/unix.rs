@@ -131,7 +131,7 @@ impl ControlListener {
             _ => {}
         }
         let listener = UnixListener::bind(path)?;
-        std::fs::set_permissions(path, PermissionsExt::from_mode(0o600))?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
         Ok(Self { listener, path: path.to_owned() })
     }
 
@@ -168,7 +168,8 @@ mod tests {
 
     #[test]
     fn accounts_are_found_by_number() {
-        let accounts = "root:x:0:0:root:/root:/bin/sh\nbroken\n:x:7:7::/:\nada:x:1000:1000::/home/ada:/bin/sh\n";
+        let accounts =
+            "root:x:0:0:root:/root:/bin/sh\nbroken\n:x:7:7::/:\nada:x:1000:1000::/home/ada:/bin/sh\n";
         assert_eq!(name_of(accounts, 1000).as_deref(), Some("ada"));
         assert_eq!(name_of(accounts, 0).as_deref(), Some("root"));
         assert_eq!(name_of(accounts, 7), None);

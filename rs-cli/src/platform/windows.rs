@@ -72,7 +72,8 @@ pub(crate) struct ControlListener {
 impl ControlListener {
     pub(crate) fn bind(path: &Path) -> io::Result<Self> {
         let name = pipe_name(path);
-        let next = ServerOptions::new().first_pipe_instance(true).reject_remote_clients(true).create(&name)?;
+        let next =
+            ServerOptions::new().first_pipe_instance(true).reject_remote_clients(true).create(&name)?;
         Ok(Self { name, next })
     }
 
