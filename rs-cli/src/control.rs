@@ -52,6 +52,9 @@ const LOCK_NAME: &str = "agent.lock";
 pub enum ControlRequest {
     /// The store has changed: read it, end what is no longer permitted, and answer when that is done.
     Changed {},
+    /// Shut the gate and end all sessions as revoked, whatever the store says: the operator revokes, and the store
+    /// cannot be written (SEC11). Answered as [`ControlRequest::Changed`].
+    Shut {},
     /// Say how things stand.
     Status {},
     /// End one session; the grant stands.
@@ -66,7 +69,7 @@ pub enum ControlRequest {
 #[serde(tag = "reply", rename_all = "kebab-case", rename_all_fields = "camelCase", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum ControlReply {
-    /// To [`ControlRequest::Changed`].
+    /// To [`ControlRequest::Changed`] and [`ControlRequest::Shut`].
     Changed(Changed),
     /// To [`ControlRequest::Status`].
     Status(Status),
@@ -188,6 +191,13 @@ pub trait AgentControl {
     /// [`ControlError`]; the change in the store stands all the same.
     fn notify_changed(&self) -> Result<Changed, ControlError>;
 
+    /// Ends all access although the store cannot be written; returns when that is done.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`].
+    fn shut(&self) -> Result<Changed, ControlError>;
+
     /// Asks how the agent stands.
     ///
     /// # Errors
@@ -230,6 +240,13 @@ impl SocketControl {
 impl AgentControl for SocketControl {
     fn notify_changed(&self) -> Result<Changed, ControlError> {
         match self.ask(&ControlRequest::Changed {})? {
+            ControlReply::Changed(changed) => Ok(changed),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    fn shut(&self) -> Result<Changed, ControlError> {
+        match self.ask(&ControlRequest::Shut {})? {
             ControlReply::Changed(changed) => Ok(changed),
             other => Err(unexpected(other)),
         }
@@ -430,6 +447,7 @@ mod tests {
         let id = Uuid::from_u128(7);
         for (request, expected) in [
             (ControlRequest::Changed {}, json!({"request": "changed"})),
+            (ControlRequest::Shut {}, json!({"request": "shut"})),
             (ControlRequest::Status {}, json!({"request": "status"})),
             (
                 ControlRequest::EndSession { session_id: id },

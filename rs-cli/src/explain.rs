@@ -1,6 +1,6 @@
 //! What a level permits, in short, for somebody who is about to agree to it (U11).
 
-use rs_consent::AccessLevel;
+use rs_consent::{AccessLevel, Sha256};
 
 /// A few lines that say what an engineer may do at `level`; shown before the question is put.
 pub fn level(level: AccessLevel) -> String {
@@ -18,4 +18,9 @@ pub fn level(level: AccessLevel) -> String {
         "Access level '{level}' permits an engineer to {may}. {may_not}\n\
          The list: remote-support operations --access-level {level}"
     )
+}
+
+/// The catalog of operations that stands behind [`level`], for the grant to name.
+pub fn catalog() -> Option<Sha256> {
+    None
 }

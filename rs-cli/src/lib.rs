@@ -6,6 +6,7 @@
 //! results leave as list, table or JSON ([`output`]), and every ending has an exit code ([`outcome`]).
 
 pub mod argv;
+pub mod casefiles;
 pub mod cli;
 pub mod commands;
 pub mod context;
@@ -14,6 +15,7 @@ pub mod dates;
 pub mod explain;
 pub mod files;
 pub mod keys;
+pub mod node;
 pub mod outcome;
 pub mod output;
 mod platform;

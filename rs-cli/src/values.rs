@@ -1,11 +1,14 @@
 //! Readers of argument values, whose refusals name what is permitted.
 
 use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::str::FromStr;
 
 use chrono::{DateTime, Local, Utc};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, Command, Error};
-use rs_consent::{AccessLevel, Clock as _, SystemClock};
+use rs_consent::request::RequestNumberError;
+use rs_consent::{AccessLevel, Clock as _, RequestNumber, SystemClock};
 
 use crate::dates::DateError;
 
@@ -42,4 +45,25 @@ fn names() -> [&'static str; 2] {
 /// [`crate::dates::DateError`].
 pub fn date(text: &str) -> Result<DateTime<Utc>, DateError> {
     crate::dates::parse(text, SystemClock::new().now().wall, &Local)
+}
+
+/// A support request, or the file that stands for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NumberOrFile {
+    /// Its number.
+    Number(RequestNumber),
+    /// A signed file.
+    File(PathBuf),
+}
+
+impl FromStr for NumberOrFile {
+    type Err = RequestNumberError;
+
+    /// Digits alone are a number, everything else is a file.
+    fn from_str(text: &str) -> Result<Self, RequestNumberError> {
+        if text.is_empty() || text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return text.parse().map(Self::Number);
+        }
+        Ok(Self::File(text.into()))
+    }
 }

@@ -1,9 +1,15 @@
 //! `access`: consents, in the product's form.
+//!
+//! List and table show the nine public fields in their public order; JSON adds what stands behind them.
 
 use clap::Args;
+use rs_consent::{Grant, GrantState, Now};
 
 use crate::context::Context;
+use crate::control::{AgentControl as _, ControlError};
+use crate::node;
 use crate::outcome::{Failure, Outcome};
+use crate::output::{Record, Value, date, span};
 
 /// Arguments of `access`.
 #[derive(Debug, Args)]
@@ -13,11 +19,92 @@ pub struct AccessArgs {
     pub include_expired: bool,
 }
 
-/// Lists consents.
+/// Lists consents, the newest first.
 ///
 /// # Errors
 ///
-/// Not part of this build.
-pub fn run(_args: &AccessArgs, _context: &mut Context) -> Result<Outcome, Failure> {
-    Err(super::not_available("access"))
+/// As [`node::existing_store`].
+pub fn run(args: &AccessArgs, context: &mut Context) -> Result<Outcome, Failure> {
+    let now = context.clock.now();
+    let store = node::existing_store(context)?;
+    let grants = match &store {
+        Some(store) => store.grants(args.include_expired, &now)?,
+        None => Vec::new(),
+    };
+    let connection =
+        Connection::of_agent(context, grants.iter().any(|grant| grant.state == GrantState::Active));
+    let records: Vec<Record> = grants.iter().map(|grant| record(grant, &connection, &now)).collect();
+    context.print_all(&records)?;
+    advise(&grants, context, &now)?;
+    if let Some(hold) = store.map(|store| store.held()).transpose()?.flatten() {
+        context.note(format!(
+            "The clock went back from {} to {}: nobody is let in. Set the clock if it is wrong, then confirm by \
+             enabling remote support again.",
+            date(hold.seen.wall),
+            date(hold.found.wall)
+        ))?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn advise(grants: &[Grant], context: &mut Context, now: &Now) -> Result<(), Failure> {
+    if grants.is_empty() {
+        return context.note("No remote support access exists.");
+    }
+    match grants.iter().find(|grant| grant.state == GrantState::Active) {
+        Some(active) => {
+            let left = chrono::TimeDelta::from_std(active.remaining(now)).unwrap_or_default();
+            context.note(format!("Access ends in {}.", span(left)))
+        }
+        None => Ok(()),
+    }
+}
+
+/// How the node stands with its relay, as the agent says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Connection {
+    status: String,
+    error: Option<String>,
+}
+
+impl Connection {
+    /// Asks the agent, where a grant is in force and the answer can matter.
+    pub(crate) fn of_agent(context: &Context, matters: bool) -> Self {
+        let none = |error| Self { status: "NotConnected".to_owned(), error };
+        if !matters {
+            return none(None);
+        }
+        match node::agent(context).status() {
+            Ok(status) => Self { status: status.connection_status, error: status.connection_error_message },
+            Err(ControlError::NotRunning) => none(None),
+            Err(error) => none(Some(error.to_string())),
+        }
+    }
+}
+
+/// One grant with the nine public fields; `SasCredential` is always blank.
+pub(crate) fn record(grant: &Grant, connection: &Connection, now: &Now) -> Record {
+    let active = grant.state == GrantState::Active;
+    let (status, trouble) =
+        if active { (connection.status.as_str(), connection.error.clone()) } else { ("NotConnected", None) };
+    Record::new()
+        .field("State", grant.state.to_string())
+        .field("CreatedAt", grant.created_at)
+        .field("UpdatedAt", grant.updated_at)
+        .field("ConnectionStatus", status)
+        .field("ConnectionErrorMessage", trouble)
+        .field("TargetService", "PowerShell")
+        .field("AccessLevel", grant.level.to_string())
+        .field("ExpiresAt", grant.deadline.wall)
+        .field("SasCredential", Value::None)
+        .extra("Id", grant.id.to_string())
+        .extra("Minutes", grant.minutes.get())
+        .extra("RemainingSeconds", grant.remaining(now).as_secs())
+        .extra("Revision", grant.revision)
+        .extra("SupportRequest", grant.request.map(|number| number.to_string()))
+        .extra("Terms", serde_json::json!(grant.terms))
+        .extra("Grantor", serde_json::json!(grant.grantor))
+        .extra("Catalog", grant.catalog.map(|catalog| catalog.to_string()))
+        .extra("EndedAt", grant.ended.map(|ended| ended.at))
+        .extra("EndCause", grant.ended.map(|ended| ended.cause.as_str()))
 }

@@ -25,7 +25,7 @@ pub struct HistoryArgs {
     pub session_id: Option<Uuid>,
     /// Add the transcripts.
     #[arg(
-        long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        long, value_name = "BOOL", action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true",
         default_value = "false", hide_default_value = true, hide_possible_values = true,
         env = "REMOTE_SUPPORT_INCLUDE_SESSION_TRANSCRIPT"
     )]
