@@ -139,7 +139,10 @@ pub fn rewrite(
             Token::Other => match subcommand(scope, &token) {
                 Some(found) => {
                     out.push(found.get_name().into());
-                    scope = found;
+                    // What follows `help` are commands again, and its own copies of them have no aliases.
+                    if found.get_name() != "help" {
+                        scope = found;
+                    }
                 }
                 None => out.push(token),
             },

@@ -55,13 +55,20 @@ impl Context {
         Ok(output::write_all(&mut *self.console.out, records, self.output, self.console.columns)?)
     }
 
-    /// Prints one line of progress or advice on standard error, made safe for a terminal.
+    /// Shows a text on standard error, made safe for a terminal: what somebody must have seen before they answer.
     ///
     /// # Errors
     ///
-    /// Where standard error cannot be written.
-    pub fn note(&mut self, text: impl AsRef<str>) -> Result<(), Failure> {
-        Ok(writeln!(self.console.err, "{}", output::safe_lines(text.as_ref()))?)
+    /// Where standard error cannot be written; the command must not go on then.
+    pub fn show(&mut self, text: impl AsRef<str>) -> Result<(), Failure> {
+        let text = format!("{}\n", output::safe_lines(text.as_ref()));
+        self.console.err.write_all(text.as_bytes())?;
+        Ok(self.console.err.flush()?)
+    }
+
+    /// Shows progress or advice on standard error. A command does its work also where nobody can read that.
+    pub fn note(&mut self, text: impl AsRef<str>) {
+        let _ = self.show(text);
     }
 
     /// Runs a future to its end on a runtime of its own.

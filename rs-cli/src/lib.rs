@@ -55,8 +55,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     match result {
         Ok(outcome) => outcome.exit(),
         Err(failure) => {
-            // There is nowhere left to report that standard error is gone.
-            let _ = report(&failure, mode);
+            if !failure.is_broken_pipe() {
+                // There is nowhere left to report that standard error is gone.
+                let _ = report(&failure, mode);
+            }
             failure.exit()
         }
     }
@@ -90,7 +92,7 @@ fn report(failure: &Failure, mode: OutputMode) -> io::Result<()> {
         OutputMode::List | OutputMode::Table => {
             let (red, plain) = if console.color { ("\u{1b}[1;31m", "\u{1b}[0m") } else { ("", "") };
             let text = output::safe_lines(&failure.to_string());
-            writeln!(console.err, "{red}error:{plain} {text} [{}]", failure.code())
+            writeln!(console.err, "{red}error[{}]:{plain} {text}", failure.code())
         }
     }
 }

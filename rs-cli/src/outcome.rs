@@ -216,6 +216,12 @@ impl Failure {
         self.code.exit()
     }
 
+    /// Whether it is only that nobody reads the output any more, as in `... | head -1`.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        let cause = self.cause.as_deref().and_then(|cause| cause.downcast_ref::<io::Error>());
+        cause.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
     fn causes(&self) -> Vec<String> {
         let mut causes = Vec::new();
         let mut next = self.cause.as_deref().map(|cause| cause as &(dyn Error + 'static));

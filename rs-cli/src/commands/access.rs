@@ -35,28 +35,25 @@ pub fn run(args: &AccessArgs, context: &mut Context) -> Result<Outcome, Failure>
         Connection::of_agent(context, grants.iter().any(|grant| grant.state == GrantState::Active));
     let records: Vec<Record> = grants.iter().map(|grant| record(grant, &connection, &now)).collect();
     context.print_all(&records)?;
-    advise(&grants, context, &now)?;
+    advise(&grants, context, &now);
     if let Some(hold) = store.map(|store| store.held()).transpose()?.flatten() {
         context.note(format!(
             "The clock went back from {} to {}: nobody is let in. Set the clock if it is wrong, then confirm by \
              enabling remote support again.",
             date(hold.seen.wall),
             date(hold.found.wall)
-        ))?;
+        ));
     }
     Ok(Outcome::Done)
 }
 
-fn advise(grants: &[Grant], context: &mut Context, now: &Now) -> Result<(), Failure> {
+fn advise(grants: &[Grant], context: &mut Context, now: &Now) {
     if grants.is_empty() {
-        return context.note("No remote support access exists.");
+        context.note("No remote support access exists.");
     }
-    match grants.iter().find(|grant| grant.state == GrantState::Active) {
-        Some(active) => {
-            let left = chrono::TimeDelta::from_std(active.remaining(now)).unwrap_or_default();
-            context.note(format!("Access ends in {}.", span(left)))
-        }
-        None => Ok(()),
+    if let Some(active) = grants.iter().find(|grant| grant.state == GrantState::Active) {
+        let left = chrono::TimeDelta::from_std(active.remaining(now)).unwrap_or_default();
+        context.note(format!("Access ends in {}.", span(left)));
     }
 }
 
@@ -90,13 +87,13 @@ pub(crate) fn record(grant: &Grant, connection: &Connection, now: &Now) -> Recor
     Record::new()
         .field("State", grant.state.to_string())
         .field("CreatedAt", grant.created_at)
-        .field("UpdatedAt", grant.updated_at)
+        .detail("UpdatedAt", grant.updated_at)
         .field("ConnectionStatus", status)
-        .field("ConnectionErrorMessage", trouble)
-        .field("TargetService", "PowerShell")
+        .detail("ConnectionErrorMessage", trouble)
+        .detail("TargetService", "PowerShell")
         .field("AccessLevel", grant.level.to_string())
         .field("ExpiresAt", grant.deadline.wall)
-        .field("SasCredential", Value::None)
+        .detail("SasCredential", Value::None)
         .extra("Id", grant.id.to_string())
         .extra("Minutes", grant.minutes.get())
         .extra("RemainingSeconds", grant.remaining(now).as_secs())

@@ -145,7 +145,7 @@ fn init(args: &InitArgs, context: &mut Context) -> Result<Outcome, Failure> {
         .field("PublicKey", key.public().to_string())
         .field("Fingerprint", key.public().fingerprint().to_string());
     context.print_one(&record)?;
-    context.note("Tell operators the fingerprint in another way than the files: they compare it.")?;
+    context.note("Tell operators the fingerprint in another way than the files: they compare it.");
     Ok(Outcome::Done)
 }
 
@@ -193,7 +193,7 @@ fn open(args: &OpenArgs, context: &mut Context) -> Result<Outcome, Failure> {
         .field("File", file);
     context.print_one(&record)?;
     context
-        .note("Send the file to the operator, who confirms it with `remote-support request confirm FILE`.")?;
+        .note("Send the file to the operator, who confirms it with `remote-support request confirm FILE`.");
     Ok(Outcome::Done)
 }
 
@@ -268,9 +268,8 @@ fn assign(args: &AssignArgs, context: &mut Context) -> Result<Outcome, Failure> 
         .field("ExpiresAt", assignment.expires_at)
         .field("File", file);
     context.print_one(&record)?;
-    context.note(
-        "Send the file to the engineer, who connects with `remote-support connect --assignment FILE`.",
-    )?;
+    context
+        .note("Send the file to the engineer, who connects with `remote-support connect --assignment FILE`.");
     Ok(Outcome::Done)
 }
 
@@ -303,7 +302,7 @@ fn close(args: &CloseArgs, context: &mut Context) -> Result<Outcome, Failure> {
     context.print_one(&record)?;
     context.note(
         "Send the file to the operator, who closes the request with `remote-support request close FILE`.",
-    )?;
+    );
     Ok(Outcome::Done)
 }
 

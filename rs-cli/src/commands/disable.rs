@@ -27,7 +27,7 @@ pub struct DisableArgs {}
 /// confirm that its sessions are down (the consent is revoked then).
 pub fn run(_args: &DisableArgs, context: &mut Context) -> Result<Outcome, Failure> {
     let start = Instant::now();
-    context.note("Disabling Remote Support.")?;
+    context.note("Disabling Remote Support.");
     let changed = revoke(context)?;
     let ended = node::notify(context).map_err(|error| {
         Failure::from(error)
@@ -72,17 +72,16 @@ fn report(changed: bool, ended: Changed, start: Instant, context: &mut Context) 
         .field("ElapsedMilliseconds", elapsed);
     context.print_one(&record)?;
     if ended.sessions_still_ending > 0 {
-        context.note(
-            "The consent is revoked, but some sessions are not down yet; stop the agent to end them.",
-        )?;
+        context
+            .note("The consent is revoked, but some sessions are not down yet; stop the agent to end them.");
         return Ok(Outcome::Partial);
     }
     if changed {
         context.note(
             "Remote Support successfully Disabled. What was collected under the consent before is not affected.",
-        )?;
+        );
     } else {
-        context.note("Remote Support was not enabled; nothing was changed.")?;
+        context.note("Remote Support was not enabled; nothing was changed.");
     }
     Ok(Outcome::Done)
 }

@@ -186,8 +186,8 @@ fn agreement(
     terms: &Terms,
     context: &mut Context,
 ) -> Result<Answer, Failure> {
-    context.note(terms.text().trim_end())?;
-    context.note(format!("\n{}\n", explain::level(args.access_level)))?;
+    context.show(terms.text().trim_end())?;
+    context.show(format!("\n{}\n", explain::level(args.access_level)))?;
     if method == Method::CommandLine {
         return Ok(Answer::Yes);
     }
@@ -203,7 +203,7 @@ fn declined(args: &EnableArgs, context: &mut Context) -> Result<Outcome, Failure
         let act = Act::GrantDeclined { level: args.access_level, minutes: args.expire_in_minutes, by };
         store.note(act, &context.clock.now())?;
     }
-    context.note("Remote Support was not enabled; nothing was changed.")?;
+    context.note("Remote Support was not enabled; nothing was changed.");
     Ok(Outcome::Declined)
 }
 
@@ -217,10 +217,10 @@ fn store(
         "Enabling Remote Support for '{}' expiring in '{}' minutes.",
         consent.level,
         consent.minutes.get()
-    ))?;
+    ));
     let store = node::open_store(context)?;
     if let Some(credential) = credential {
-        context.note("Using provided SAS credential to make remote support connection.")?;
+        context.note("Using provided SAS credential to make remote support connection.");
         let path = context.state.role(Role::Node).file(node::CREDENTIAL_NAME);
         files::replace_secret(&path, credential.expose_secret().as_bytes())?;
     }
@@ -229,7 +229,7 @@ fn store(
         store.confirm_opening(opening, &now)?;
     }
     let grant = store.enable(consent, &now)?;
-    context.note("Remote Support successfully Enabled.\n")?;
+    context.note("Remote Support successfully Enabled.\n");
     advise(&store, consent.request, context, &now)?;
     Ok(grant)
 }
@@ -247,7 +247,7 @@ fn advise(
         context.note(
             "No support request is open, so nobody can connect yet: submit one with `remote-support request submit`, \
              and confirm the desk's opening with `remote-support request confirm`.",
-        )?;
+        );
     }
     Ok(())
 }
@@ -257,12 +257,12 @@ fn report(grant: &Grant, context: &mut Context) -> Result<(), Failure> {
         Ok(Some(changed)) if changed.sessions_ended > 0 => context.note(format!(
             "{} sessions that the new consent does not permit were ended in {} ms.",
             changed.sessions_ended, changed.elapsed_ms
-        ))?,
+        )),
         Ok(Some(_)) => {}
         Ok(None) => {
-            context.note("No agent is running on this node: start it with `remote-support agent run`.")?
+            context.note("No agent is running on this node: start it with `remote-support agent run`.")
         }
-        Err(error) => context.note(format!("The consent is stored, but the agent was not told: {error}."))?,
+        Err(error) => context.note(format!("The consent is stored, but the agent was not told: {error}.")),
     }
     let now = context.clock.now();
     let connection = access::Connection::of_agent(context, true);

@@ -35,6 +35,6 @@ fn init(context: &mut Context) -> Result<Outcome, Failure> {
         .field("Fingerprint", key.public().fingerprint().to_string())
         .field("File", file.display().to_string());
     context.print_one(&record)?;
-    context.note("Send this file to the desk: it names you in assignments.")?;
+    context.note("Send this file to the desk: it names you in assignments.");
     Ok(Outcome::Done)
 }

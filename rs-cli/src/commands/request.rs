@@ -96,9 +96,9 @@ fn submit(args: &SubmitArgs, context: &mut Context) -> Result<Outcome, Failure> 
     context.print_one(
         &record(&request)
             .field("File", file.display().to_string())
-            .field("NodeFingerprint", request.node.key.fingerprint().to_string()),
+            .detail("NodeFingerprint", request.node.key.fingerprint().to_string()),
     )?;
-    context.note("Send the file to the desk; its answer, the opening, is confirmed with `remote-support request confirm`.")?;
+    context.note("Send the file to the desk; its answer, the opening, is confirmed with `remote-support request confirm`.");
     Ok(Outcome::Done)
 }
 
@@ -108,7 +108,7 @@ fn list(context: &mut Context) -> Result<Outcome, Failure> {
     let records: Vec<Record> = requests.iter().map(record).collect();
     context.print_all(&records)?;
     if records.is_empty() {
-        context.note("No support request exists.")?;
+        context.note("No support request exists.");
     }
     Ok(Outcome::Done)
 }
@@ -120,7 +120,7 @@ fn confirm(args: &ConfirmArgs, context: &mut Context) -> Result<Outcome, Failure
     };
     let opening = read_opening(&path, context)?;
     if confirm_desk(&opening, args.desk_fingerprint, context)? == Answer::No {
-        context.note("The desk was not confirmed; nothing was changed.")?;
+        context.note("The desk was not confirmed; nothing was changed.");
         return Ok(Outcome::Declined);
     }
     let request = node::open_store(context)?.confirm_opening(&opening, &context.clock.now())?;
@@ -157,7 +157,7 @@ pub(crate) fn confirm_desk(
     context: &mut Context,
 ) -> Result<Answer, Failure> {
     let found = opening.desk.key.fingerprint();
-    context.note(format!(
+    context.show(format!(
         "Support request {}\n  Desk             {}\n  Key fingerprint  {found}\n",
         opening.number, opening.desk.name
     ))?;
@@ -206,7 +206,7 @@ fn close(args: &CloseArgs, context: &mut Context) -> Result<Outcome, Failure> {
     };
     tell_agent(context)?;
     if closed.is_none() {
-        context.note("The support request was closed already; nothing was changed.")?;
+        context.note("The support request was closed already; nothing was changed.");
     }
     let request = number.map(|number| store.request(number)).transpose()?.flatten();
     if let Some(request) = request {
@@ -230,12 +230,11 @@ fn only_pending(store: &ConsentStore) -> Result<RequestNumber, Failure> {
 
 /// The change stands; an agent that runs but does not answer is reported, not hidden.
 fn tell_agent(context: &mut Context) -> Result<(), Failure> {
-    match node::notify(context) {
-        Ok(Some(changed)) if changed.sessions_ended > 0 => context
-            .note(format!("{} sessions were ended in {} ms.", changed.sessions_ended, changed.elapsed_ms)),
-        Ok(_) => Ok(()),
-        Err(error) => Err(Failure::from(error)),
+    let changed = node::notify(context)?.unwrap_or_default();
+    if changed.sessions_ended > 0 {
+        context.note(format!("{} sessions were ended in {} ms.", changed.sessions_ended, changed.elapsed_ms));
     }
+    Ok(())
 }
 
 fn record(request: &SupportRequest) -> Record {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::Record;
+use super::{Record, Shown};
 
 pub(super) fn all(out: &mut dyn Write, records: &[Record]) -> io::Result<()> {
     for (at, record) in records.iter().enumerate() {
@@ -15,8 +15,8 @@ pub(super) fn all(out: &mut dyn Write, records: &[Record]) -> io::Result<()> {
 }
 
 fn one(out: &mut dyn Write, record: &Record) -> io::Result<()> {
-    let width = record.shown().map(|field| field.name.len()).max().unwrap_or(0);
-    for field in record.shown() {
+    let width = record.shown(Shown::ListAndJson).map(|field| field.name.len()).max().unwrap_or(0);
+    for field in record.shown(Shown::ListAndJson) {
         let value = field.value.display();
         let gap = if value.is_empty() { "" } else { " " };
         writeln!(out, "{:<width$} :{gap}{value}", field.name)?;

@@ -138,7 +138,15 @@ pub struct Record {
 struct Field {
     name: &'static str,
     value: Value,
-    everywhere: bool,
+    shown: Shown,
+}
+
+/// In which modes a field is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Shown {
+    Json,
+    ListAndJson,
+    Everywhere,
 }
 
 impl Record {
@@ -149,20 +157,29 @@ impl Record {
 
     /// Adds a field that is shown in every mode. `name` is in PascalCase, as the product prints it.
     #[must_use]
-    pub fn field(mut self, name: &'static str, value: impl Into<Value>) -> Self {
-        self.fields.push(Field { name, value: value.into(), everywhere: true });
-        self
+    pub fn field(self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.with(name, value.into(), Shown::Everywhere)
+    }
+
+    /// Adds a field that a table leaves out, for want of room.
+    #[must_use]
+    pub fn detail(self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.with(name, value.into(), Shown::ListAndJson)
     }
 
     /// Adds a field that only JSON shows, where the forms for people are fixed by the product.
     #[must_use]
-    pub fn extra(mut self, name: &'static str, value: impl Into<Value>) -> Self {
-        self.fields.push(Field { name, value: value.into(), everywhere: false });
+    pub fn extra(self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.with(name, value.into(), Shown::Json)
+    }
+
+    fn with(mut self, name: &'static str, value: Value, shown: Shown) -> Self {
+        self.fields.push(Field { name, value, shown });
         self
     }
 
-    fn shown(&self) -> impl Iterator<Item = &Field> {
-        self.fields.iter().filter(|field| field.everywhere)
+    fn shown(&self, at_least: Shown) -> impl Iterator<Item = &Field> {
+        self.fields.iter().filter(move |field| field.shown >= at_least)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
-use super::Record;
 use super::text::{columns, cut};
+use super::{Record, Shown};
 
 /// Columns between two cells.
 const GAP: usize = 2;
@@ -13,9 +13,11 @@ const CELL_COLUMNS_MIN: usize = 4;
 
 pub(super) fn all(out: &mut dyn Write, records: &[Record], width: usize) -> io::Result<()> {
     let Some(first) = records.first() else { return Ok(()) };
-    let names: Vec<String> = first.shown().map(|field| field.name.to_owned()).collect();
+    let names: Vec<String> = first.shown(Shown::Everywhere).map(|field| field.name.to_owned()).collect();
     let rules = names.iter().map(|name| "-".repeat(name.len())).collect();
-    let cells = records.iter().map(|record| record.shown().map(|field| field.value.display()).collect());
+    let cells = records
+        .iter()
+        .map(|record| record.shown(Shown::Everywhere).map(|field| field.value.display()).collect());
     let rows: Vec<Vec<String>> = [names, rules].into_iter().chain(cells).collect();
     let widths = fit(&rows, width);
     rows.iter().try_for_each(|row| line(out, row, &widths))
