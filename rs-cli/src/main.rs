@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! The program `remote-support`. All of it is in the library, so that it can be tested there.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    rs_cli::run(std::env::args_os()).into()
+}

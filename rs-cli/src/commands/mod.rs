@@ -1,0 +1,54 @@
+//! One module per command: its arguments, and `run(args, &mut Context)`.
+//!
+//! To add a command: a module with an `…Args` type (or a subcommand enum) and `run`, a variant in
+//! [`Command`], and a line in [`run`].
+
+pub mod access;
+pub mod agent;
+pub mod completions;
+pub mod connect;
+pub mod demo;
+pub mod desk;
+pub mod disable;
+pub mod enable;
+pub mod engineer;
+pub mod history;
+pub mod operation_worker;
+pub mod operations;
+pub mod relay;
+pub mod request;
+pub mod session;
+
+use crate::cli::Command;
+use crate::context::Context;
+use crate::outcome::{ErrorCode, Failure, Outcome};
+
+/// Runs one command.
+///
+/// # Errors
+///
+/// The command's own; see its module.
+pub fn run(command: Command, context: &mut Context) -> Result<Outcome, Failure> {
+    match command {
+        Command::Enable(args) => enable::run(&args, context),
+        Command::Disable(args) => disable::run(&args, context),
+        Command::Access(args) => access::run(&args, context),
+        Command::History(args) => history::run(&args, context),
+        Command::Session(command) => session::run(&command, context),
+        Command::Request(command) => request::run(&command, context),
+        Command::Operations(args) => operations::run(&args, context),
+        Command::Agent(command) => agent::run(&command, context),
+        Command::Desk(command) => desk::run(&command, context),
+        Command::Engineer(command) => engineer::run(&command, context),
+        Command::Connect(args) => connect::run(&args, context),
+        Command::Relay(command) => relay::run(&command, context),
+        Command::Demo(args) => demo::run(&args, context),
+        Command::Completions(args) => completions::run(&args, context),
+        Command::OperationWorker(args) => operation_worker::run(&args, context),
+    }
+}
+
+/// The answer of a command that is declared and not yet part of the program.
+pub(crate) fn not_available(command: &str) -> Failure {
+    Failure::new(ErrorCode::NotAvailable, "this command is not part of this build").about(command)
+}

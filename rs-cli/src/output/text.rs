@@ -1,0 +1,133 @@
+//! Text that is fit for a terminal: escapes, widths, dates, spans of time.
+
+use std::fmt::Write as _;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use unicode_width::UnicodeWidthChar;
+
+/// Whether a character could move the cursor, begin an escape sequence, break a line or reorder text.
+pub(crate) fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// The text on one line: characters that would control the terminal are shown as `\n`, `\t` or `\u{1b}`.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(rs_cli::output::safe("red\u{1b}[31m\nState"), "red\\u{1b}[31m\\nState");
+/// ```
+pub fn safe(text: &str) -> String {
+    escape(text, |_| false)
+}
+
+/// As [`safe`], but newlines and tabs stay: for texts that have lines of their own.
+pub fn safe_lines(text: &str) -> String {
+    escape(text, |c| c == '\n' || c == '\t')
+}
+
+fn escape(text: &str, keep: impl Fn(char) -> bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_unsafe(c) && !keep(c) {
+            // Writing to a String cannot fail.
+            let _ = match c {
+                '\n' | '\r' | '\t' => write!(out, "{}", c.escape_default()),
+                _ => write!(out, "{}", c.escape_unicode()),
+            };
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// An instant in the product's form, always UTC: `9/6/2023 10:05:52 PM +00:00`.
+pub fn date(instant: DateTime<Utc>) -> String {
+    instant.format("%-m/%-d/%Y %-I:%M:%S %p +00:00").to_string()
+}
+
+/// A span of time as people say it, by its two greatest units: `13 d 23 h`, `2 h 5 min`, `4 min 10 s`, `0 s`.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(rs_cli::output::span(chrono::TimeDelta::minutes(125)), "2 h 5 min");
+/// ```
+pub fn span(length: TimeDelta) -> String {
+    let seconds = length.num_seconds().max(0);
+    let parts = [
+        (seconds / 86_400, "d"),
+        (seconds / 3_600 % 24, "h"),
+        (seconds / 60 % 60, "min"),
+        (seconds % 60, "s"),
+    ];
+    let first = parts.iter().position(|(count, _)| *count > 0).unwrap_or(parts.len() - 1);
+    let shown: Vec<String> = parts[first..]
+        .iter()
+        .take(2)
+        .enumerate()
+        .filter(|(at, (count, _))| *at == 0 || *count > 0)
+        .map(|(_, (count, unit))| format!("{count} {unit}"))
+        .collect();
+    shown.join(" ")
+}
+
+/// Columns that a line takes on a terminal.
+pub(crate) fn columns(line: &str) -> usize {
+    line.chars().map(|c| c.width().unwrap_or(0)).sum()
+}
+
+/// The text cut to at most `width` columns; what is cut is marked by `…`.
+pub(crate) fn cut(text: &str, width: usize) -> String {
+    if columns(text) <= width {
+        return text.to_owned();
+    }
+    let mut left = width.saturating_sub(1);
+    let mut out: String = text
+        .chars()
+        .take_while(|c| {
+            let wide = c.width().unwrap_or(0);
+            let fits = wide <= left;
+            left = left.saturating_sub(wide);
+            fits
+        })
+        .collect();
+    if width > 0 {
+        out.push('…');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn u08_spans_have_two_units_at_most() {
+        for (seconds, text) in [
+            (0, "0 s"),
+            (-5, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (61, "1 min 1 s"),
+            (3_600, "1 h"),
+            (3_601, "1 h"),
+            (7_500, "2 h 5 min"),
+            (86_399, "23 h 59 min"),
+            (1_209_600, "14 d"),
+            (1_209_599, "13 d 23 h"),
+        ] {
+            assert_eq!(span(TimeDelta::seconds(seconds)), text, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn wide_characters_are_cut_by_columns() {
+        assert_eq!(cut("日本語", 4), "日…");
+        assert_eq!(cut("日本語", 6), "日本語");
+        assert_eq!(cut("abc", 0), "");
+        assert_eq!(cut("abc", 1), "…");
+    }
+}
