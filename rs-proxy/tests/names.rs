@@ -1,5 +1,7 @@
 //! What a required entry stands for: the published vectors, and the rules as properties.
 
+#![expect(clippy::unwrap_used, reason = "a test helper fails by panicking")]
+
 use proptest::prelude::*;
 use rs_proxy::{
     Coverage, HostName, HostPattern, LABEL_BYTES_MAX, NAME_BYTES_MAX, NameError, TEXT_BYTES_MAX, Target,
