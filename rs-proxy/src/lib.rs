@@ -1,1 +1,29 @@
-//! Placeholder.
+//! Will the network let remote support through?
+//!
+//! The core says, without any I/O: what must be reachable ([`Profile`]), what a name or pattern stands for
+//! ([`HostPattern`], [`Target`]), how each product wants it written ([`render`]).
+
+pub mod allowlist;
+mod article;
+mod endpoint;
+mod host_set;
+pub mod http;
+mod mask;
+mod name;
+pub mod render;
+pub mod settings;
+mod severity;
+
+pub use article::{article_entries, unescape as unescape_markdown};
+pub use endpoint::{
+    CUSTOM_ENTRIES_MAX, Cloud, Confidence, Endpoint, EndpointId, Form, ID_BYTES_MAX, Profile, ProfileError,
+    Purpose,
+};
+pub use host_set::{ANY_DEPTH, HostSet};
+pub use mask::mask_userinfo;
+pub use name::{
+    Coverage, HostName, HostPattern, LABEL_BYTES_MAX, NAME_BYTES_MAX, NameError, PORT_DEFAULT,
+    TEXT_BYTES_MAX, Target,
+};
+pub use render::Format;
+pub use severity::Severity;

@@ -1,0 +1,152 @@
+//! JSON of no particular product, and what the JSON dialects share: walking a document and finding lines.
+
+use serde_json::Value;
+
+use super::lists::plain_entry;
+use super::policy::{Action, Entry, Policy, Rule};
+use super::report::Finding;
+use super::{Dialect, rendered};
+use crate::name::HostPattern;
+use crate::render::Format;
+use crate::severity::Severity;
+
+/// Keys whose text is a name or a list of names.
+const KEYS: [&str; 24] = [
+    "url",
+    "urls",
+    "fqdn",
+    "fqdns",
+    "targetfqdns",
+    "host",
+    "hosts",
+    "hostname",
+    "hostnames",
+    "domain",
+    "domains",
+    "destination",
+    "destinations",
+    "entry",
+    "entries",
+    "pattern",
+    "patterns",
+    "allow",
+    "allowed",
+    "allowlist",
+    "whitelist",
+    "endpoint",
+    "endpoints",
+    "sites",
+];
+/// Keys whose text is denied.
+const DENIED: [&str; 6] = ["deny", "denied", "denylist", "block", "blocked", "blacklist"];
+
+/// JSON of no particular product.
+#[derive(Debug)]
+pub(super) struct Json;
+
+impl Dialect for Json {
+    fn looks_like(&self, text: &str) -> Option<String> {
+        let text = text.trim_start();
+        let json = text.starts_with(['{', '[']) && serde_json::from_str::<Value>(text).is_ok();
+        json.then(|| "it is JSON".to_owned())
+    }
+
+    fn read(&self, text: &str) -> Policy {
+        let Some(value) = parse(text) else { return unreadable() };
+        let mut lines = Lines::new(text);
+        let mut allowed = Vec::new();
+        let mut denied = Vec::new();
+        walk(&value, value.is_array().then_some(Action::Allow), &mut |action, name| {
+            let entry = plain_entry(lines.find(name), name);
+            if action == Action::Allow { allowed.extend(entry) } else { denied.extend(entry) }
+        });
+        Policy::of(vec![Rule::new(1, Action::Deny, denied), Rule::new(1, Action::Allow, allowed)])
+    }
+
+    fn line(&self, pattern: &HostPattern) -> String {
+        format!("\"{}\"", rendered(Format::Plain, pattern))
+    }
+}
+
+/// Calls `found` for each text that is a name by its key.
+fn walk(value: &Value, as_name: Option<Action>, found: &mut impl FnMut(Action, &str)) {
+    match value {
+        Value::String(text) => {
+            if let Some(action) = as_name {
+                found(action, text);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| walk(item, as_name, found)),
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                let key = key.to_ascii_lowercase();
+                let action = if DENIED.contains(&key.as_str()) {
+                    Some(Action::Deny)
+                } else if KEYS.contains(&key.as_str()) {
+                    Some(as_name.unwrap_or(Action::Allow))
+                } else {
+                    None
+                };
+                walk(value, action, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The document, if it is one.
+pub(super) fn parse(text: &str) -> Option<Value> {
+    serde_json::from_str(text.trim()).ok()
+}
+
+/// The policy of a text that is no JSON.
+pub(super) fn unreadable() -> Policy {
+    let mut policy = Policy::of(Vec::new());
+    policy.findings.push(Finding::new(
+        Severity::CouldNotRun,
+        None,
+        "the text is not valid JSON; export it again",
+    ));
+    policy
+}
+
+/// Finds the lines of texts that come in the order of the document.
+#[derive(Debug)]
+pub(super) struct Lines<'a> {
+    text: &'a str,
+    at: usize,
+    line: u32,
+}
+
+impl<'a> Lines<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self { text, at: 0, line: 1 }
+    }
+
+    /// The line of the next occurrence, or the line of the last one found.
+    pub(super) fn find(&mut self, needle: &str) -> u32 {
+        let quoted = serde_json::to_string(needle).unwrap_or_default();
+        let Some(offset) = self.text.get(self.at..).and_then(|rest| rest.find(&quoted)) else {
+            let earlier = self.text.find(&quoted).map(|at| self.text[..at].matches('\n').count() + 1);
+            return earlier.and_then(|line| u32::try_from(line).ok()).unwrap_or(self.line);
+        };
+        let newlines = self.text[self.at..self.at + offset].matches('\n').count();
+        self.line = self.line.saturating_add(u32::try_from(newlines).unwrap_or(u32::MAX));
+        self.at += offset;
+        self.line
+    }
+}
+
+/// The texts of an array, or one text.
+pub(super) fn texts(value: Option<&Value>) -> Vec<&str> {
+    match value {
+        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).collect(),
+        Some(Value::String(text)) => vec![text],
+        _ => Vec::new(),
+    }
+}
+
+/// A plain entry where a JSON dialect has no rule of its own.
+pub(super) fn exact_entry(line: u32, text: &str, matches: super::policy::Matches) -> Entry {
+    Entry::new(line, text, matches)
+}
