@@ -75,7 +75,8 @@ fn sec19_the_corpus_has_every_reason_of_the_language() {
         Code::ProtectedService,
     ];
     for code in Code::ALL.iter().filter(|code| !elsewhere.contains(code)) {
-        let used = cases(REFUSED).any(|case| case.split_once('\t').is_some_and(|(own, _)| own == code.as_str()));
+        let used =
+            cases(REFUSED).any(|case| case.split_once('\t').is_some_and(|(own, _)| own == code.as_str()));
         assert!(used, "no case for {code}");
     }
 }
@@ -85,7 +86,9 @@ fn what_an_engineer_types_is_planned() {
     let lines: Vec<_> = cases(ACCEPTED).collect();
     let wrong: Vec<_> = lines
         .iter()
-        .filter_map(|line| judge(line, AccessLevel::DiagnosticsRepair).err().map(|refused| format!("{line}: {refused}")))
+        .filter_map(|line| {
+            judge(line, AccessLevel::DiagnosticsRepair).err().map(|refused| format!("{line}: {refused}"))
+        })
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(lines.len() >= 100, "only {} cases", lines.len());
@@ -104,20 +107,61 @@ fn a19_case_of_names_never_matters() {
 /// Pieces from which random lines grow that are nearly right.
 fn piece() -> impl Strategy<Value = String> {
     let words = prop::sample::select(vec![
-        "Get-Process", "sort", "?", "ft", "|", "-Name", "-First", "-eq", "'a b'", "\"x\"", "1KB", "-5", ",", "a", ":", "''",
-        "-Id:", "$x", "$(", "{", "}", ";", "&", "`", "#", "@", "(", ")", "[", ">", "--", "%", "\\", "/", "*", "=", "\u{1b}",
-        "\u{2019}", "\u{202e}", "é", "\t", " ",
+        "Get-Process",
+        "sort",
+        "?",
+        "ft",
+        "|",
+        "-Name",
+        "-First",
+        "-eq",
+        "'a b'",
+        "\"x\"",
+        "1KB",
+        "-5",
+        ",",
+        "a",
+        ":",
+        "''",
+        "-Id:",
+        "$x",
+        "$(",
+        "{",
+        "}",
+        ";",
+        "&",
+        "`",
+        "#",
+        "@",
+        "(",
+        ")",
+        "[",
+        ">",
+        "--",
+        "%",
+        "\\",
+        "/",
+        "*",
+        "=",
+        "\u{1b}",
+        "\u{2019}",
+        "\u{202e}",
+        "é",
+        "\t",
+        " ",
     ]);
     prop_oneof![4 => words.prop_map(str::to_owned), 1 => any::<char>().prop_map(String::from)]
 }
 
 fn nearly() -> impl Strategy<Value = String> {
-    prop::collection::vec((piece(), prop::bool::ANY), 0..24)
-        .prop_map(|pieces| pieces.into_iter().map(|(piece, blank)| piece + if blank { " " } else { "" }).collect())
+    prop::collection::vec((piece(), prop::bool::ANY), 0..24).prop_map(|pieces| {
+        pieces.into_iter().map(|(piece, blank)| piece + if blank { " " } else { "" }).collect()
+    })
 }
 
 /// Characters that never stand outside quotes.
-const FORBIDDEN: &[char] = &['$', '@', '{', '}', '(', ')', ';', '&', '<', '>', '`', '#', '=', '[', ']', '~', '^', '!'];
+const FORBIDDEN: &[char] =
+    &['$', '@', '{', '}', '(', ')', ';', '&', '<', '>', '`', '#', '=', '[', ']', '~', '^', '!'];
 
 /// True if a character of [`FORBIDDEN`] stands outside quotes; a second, simpler reading of quotes than the parser's.
 fn has_forbidden(line: &str) -> bool {

@@ -1,7 +1,11 @@
 //! What the tests of records share: a session's chain with known keys, made in memory.
 
-#![expect(clippy::allow_attributes, reason = "each test file uses its own part of this module")]
-#![allow(dead_code)]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::allow_attributes,
+    reason = "each test file uses its own part"
+)]
 
 use std::time::Duration;
 
