@@ -6,6 +6,7 @@
 //! results leave as list, table or JSON ([`output`]), and every ending has an exit code ([`outcome`]).
 
 pub mod argv;
+pub mod agent;
 pub mod casefiles;
 pub mod cli;
 pub mod commands;
@@ -15,11 +16,14 @@ pub mod dates;
 pub mod explain;
 pub mod files;
 pub mod keys;
+mod logging;
 pub mod node;
 pub mod outcome;
 pub mod output;
 mod platform;
 pub mod prompt;
+pub mod relay_access;
+mod signals;
 pub mod state;
 pub mod values;
 
