@@ -1,1 +1,3 @@
-//! Placeholder.
+//! Azure Relay Hybrid Connections.
+
+pub mod proto;
