@@ -49,6 +49,9 @@ pub enum Refusal {
     /// No listener came to the rendezvous.
     #[error("None of the connected listeners accepted the connection within {} seconds.", RENDEZVOUS_WAIT.as_secs())]
     NobodyAccepted,
+    /// The sender's headers do not fit into a control message.
+    #[error("The headers of the request are too large.")]
+    HeadersTooLarge,
     /// Too much at once; try again.
     #[error("The relay is busy or shutting down. Try again in a moment.")]
     Busy,
@@ -76,6 +79,7 @@ impl Refusal {
             Self::RejectionDone => 410,
             Self::Rejected(rejection) => rejection.status(),
             Self::NobodyAccepted => 504,
+            Self::HeadersTooLarge => 431,
             Self::Busy => 503,
             Self::Internal => 500,
         }
