@@ -1,0 +1,262 @@
+//! A WebSocket that carries short messages: the control channel.
+//!
+//! One owner reads and writes, so that nothing ever comes between the parts of a message. Messages, the queue of what is
+//! to be written, and the number of control frames are bounded. Pings are answered here.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::random::Masks;
+use super::{BoxedStream, Upgraded};
+use crate::proto::frame::{self, CloseReason, ControlBudget, Decoder, FrameError, Item, Kind, Opcode, Role};
+
+/// Bytes asked for with one read.
+const READ_BYTES: usize = 4 * 1024;
+
+/// Bytes that may wait to be written before reading stops.
+const BACKLOG_BYTES_MAX: usize = 128 * 1024;
+
+/// What the peer did.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Text(String),
+    Binary,
+    Ping,
+    Pong,
+    /// The peer has closed; nothing more comes. The answer is queued already.
+    Close(Option<CloseReason>),
+}
+
+/// Why a control channel ended without a Close.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SocketError {
+    #[error("the connection was lost: {0}")]
+    Io(#[from] io::Error),
+    #[error("the other side broke the WebSocket protocol: {0}")]
+    Frame(#[from] FrameError),
+    #[error("a message was longer than {0} bytes")]
+    TooBig(usize),
+    #[error("a text message was no UTF-8")]
+    NotText,
+    #[error("too many Ping and Pong frames")]
+    Flood,
+}
+
+impl SocketError {
+    /// The Close to send for it; none when the connection is gone.
+    pub(crate) fn close_reason(&self) -> Option<CloseReason> {
+        let code = match self {
+            Self::Io(_) => return None,
+            Self::Frame(_) => CloseReason::PROTOCOL,
+            Self::TooBig(_) => CloseReason::TOO_BIG,
+            Self::NotText => CloseReason::INVALID_DATA,
+            Self::Flood => CloseReason::POLICY,
+        };
+        Some(CloseReason::new(code, &self.to_string()))
+    }
+}
+
+/// See the module's text.
+pub(crate) struct Socket {
+    io: BoxedStream,
+    decoder: Decoder,
+    /// `Some` on the client's side.
+    masks: Option<Masks>,
+    /// Bytes read; the first `parsed` are done with.
+    input: Vec<u8>,
+    parsed: usize,
+    /// Bytes to write; the first `written` are done with.
+    output: Vec<u8>,
+    written: usize,
+    unflushed: bool,
+    message: Vec<u8>,
+    message_bytes_max: usize,
+    budget: ControlBudget,
+    close_sent: bool,
+    /// Whether anything was read since the flag was last taken.
+    heard: bool,
+}
+
+impl Socket {
+    pub(crate) fn new(upgraded: Upgraded, role: Role, message_bytes_max: usize) -> Self {
+        Self {
+            io: upgraded.io,
+            decoder: Decoder::new(role),
+            masks: (role == Role::Client).then(Masks::new),
+            input: upgraded.early.to_vec(),
+            parsed: 0,
+            output: Vec::new(),
+            written: 0,
+            unflushed: false,
+            message: Vec::new(),
+            message_bytes_max,
+            budget: ControlBudget::new(Instant::now().into_std()),
+            close_sent: false,
+            heard: true,
+        }
+    }
+
+    /// Bytes that wait to be written.
+    pub(crate) fn backlog(&self) -> usize {
+        self.output.len() - self.written
+    }
+
+    /// Whether anything came since the last question.
+    pub(crate) fn take_heard(&mut self) -> bool {
+        std::mem::take(&mut self.heard)
+    }
+
+    pub(crate) fn queue_text(&mut self, text: &str) {
+        self.queue(Opcode::Begin(Kind::Text), text.as_bytes());
+    }
+
+    pub(crate) fn queue_ping(&mut self) {
+        self.queue(Opcode::Ping, b"");
+    }
+
+    pub(crate) fn queue_pong(&mut self) {
+        self.queue(Opcode::Pong, b"");
+    }
+
+    /// Queues a Close, once.
+    pub(crate) fn queue_close(&mut self, reason: Option<&CloseReason>) {
+        let payload = reason.map(CloseReason::to_payload).unwrap_or_default();
+        self.queue(Opcode::Close, &payload);
+        self.close_sent = true;
+    }
+
+    fn queue(&mut self, opcode: Opcode, payload: &[u8]) {
+        if !self.close_sent {
+            let mask = self.masks.as_mut().map(Masks::draw);
+            frame::append_frame(&mut self.output, opcode, true, payload, mask);
+        }
+    }
+
+    /// The next event. Writes what is queued, too: call it again and again.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when the future is dropped.
+    pub(crate) async fn next(&mut self) -> Result<Event, SocketError> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// Writes all that is queued.
+    pub(crate) async fn flush(&mut self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_output(cx)).await
+    }
+
+    /// Closes in order: sends a Close, waits for the peer's for the time of [`super::LINGER`], ends the stream.
+    pub(crate) async fn close(mut self, reason: Option<&CloseReason>) {
+        self.queue_close(reason);
+        let closed = self.decoder.is_closed();
+        let _ = tokio::time::timeout(super::LINGER, async {
+            while !closed && !matches!(self.next().await, Ok(Event::Close(_)) | Err(_)) {}
+            self.flush().await
+        })
+        .await;
+        super::end(self.io).await;
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, SocketError>> {
+        loop {
+            if let Poll::Ready(Err(error)) = self.poll_output(cx) {
+                return Poll::Ready(Err(error.into()));
+            }
+            if let Some(event) = self.parse()? {
+                return Poll::Ready(Ok(event));
+            }
+            if self.backlog() > BACKLOG_BYTES_MAX {
+                return Poll::Pending;
+            }
+            ready!(self.poll_input(cx))?;
+        }
+    }
+
+    fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.input.drain(..self.parsed);
+        self.parsed = 0;
+        let filled = self.input.len();
+        self.input.resize(filled + READ_BYTES, 0);
+        let mut buffer = ReadBuf::new(&mut self.input[filled..]);
+        let polled = Pin::new(&mut self.io).poll_read(cx, &mut buffer);
+        let read = buffer.filled().len();
+        self.input.truncate(filled + read);
+        ready!(polled)?;
+        self.heard = true;
+        if read == 0 { Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())) } else { Poll::Ready(Ok(())) }
+    }
+
+    fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.written < self.output.len() {
+            let wrote = ready!(Pin::new(&mut self.io).poll_write(cx, &self.output[self.written..]))?;
+            if wrote == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.written += wrote;
+            self.unflushed = true;
+        }
+        if self.unflushed {
+            ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        self.output = Vec::new();
+        self.written = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Goes over what was read until there is something to tell.
+    fn parse(&mut self) -> Result<Option<Event>, SocketError> {
+        loop {
+            let buffer = &mut self.input[self.parsed..];
+            let Some(step) = self.decoder.next(buffer)? else { return Ok(None) };
+            let start = self.parsed;
+            self.parsed += step.consumed;
+            let at = |range: std::ops::Range<usize>| start + range.start..start + range.end;
+            match step.item {
+                Item::Data { kind, last, payload, .. } => {
+                    if self.message.len() + payload.len() > self.message_bytes_max {
+                        return Err(SocketError::TooBig(self.message_bytes_max));
+                    }
+                    self.message.extend_from_slice(&self.input[at(payload)]);
+                    if last {
+                        return self.message_done(kind).map(Some);
+                    }
+                }
+                Item::Ping(payload) => {
+                    self.spend()?;
+                    let payload = self.input[at(payload)].to_vec();
+                    self.queue(Opcode::Pong, &payload);
+                    return Ok(Some(Event::Ping));
+                }
+                Item::Pong(_) => {
+                    self.spend()?;
+                    return Ok(Some(Event::Pong));
+                }
+                Item::Close(payload) => {
+                    let reason = CloseReason::parse(&self.input[at(payload)])?;
+                    self.queue_close(reason.as_ref());
+                    return Ok(Some(Event::Close(reason)));
+                }
+            }
+        }
+    }
+
+    fn message_done(&mut self, kind: Kind) -> Result<Event, SocketError> {
+        let message = std::mem::take(&mut self.message);
+        match kind {
+            Kind::Text => String::from_utf8(message).map(Event::Text).map_err(|_| SocketError::NotText),
+            Kind::Binary => Ok(Event::Binary),
+        }
+    }
+
+    fn spend(&mut self) -> Result<(), SocketError> {
+        let some = self.budget.spend(Instant::now().into_std());
+        if some { Ok(()) } else { Err(SocketError::Flood) }
+    }
+}

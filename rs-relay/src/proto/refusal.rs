@@ -1,0 +1,154 @@
+//! Refusals of the server, and the reason phrase that carries them.
+//!
+//! WebSocket clients show their users no bodies, so the explanation stands in the status line:
+//! `HTTP/1.1 404 Endpoint does not exist. TrackingId:…, SystemTracker:…, Timestamp:…`.
+
+use chrono::{DateTime, Utc};
+
+use super::address::{Rejection, TargetError};
+use super::limits::{LISTENERS_PER_ENTITY_MAX, REASON_BYTES_MAX, RENDEZVOUS_WAIT};
+use super::token::TokenError;
+
+/// Why the server refuses a handshake. [`Refusal::status`] is the only place where a refusal becomes an HTTP status.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The address is malformed.
+    #[error("The address is malformed: {0}.")]
+    Malformed(#[from] TargetError),
+    /// Not the WebSocket handshake of RFC 6455.
+    #[error("The request is no WebSocket handshake of version 13.")]
+    NotWebSocket,
+    /// The token is missing, malformed, unknown, wrong or expired.
+    #[error("{0}.")]
+    Token(#[from] TokenError),
+    /// The token is good, but does not permit this.
+    #[error("The token does not carry the claim '{claim}' that this operation requires.")]
+    Forbidden {
+        /// The right that is missing.
+        claim: &'static str,
+    },
+    /// There is no such hybrid connection.
+    #[error("Endpoint does not exist.")]
+    NoEntity,
+    /// Nobody listens.
+    #[error("There are no listeners connected for the endpoint.")]
+    NoListener,
+    /// One listener more than an entity can have.
+    #[error("The endpoint has {LISTENERS_PER_ENTITY_MAX} listeners already, which is the limit.")]
+    TooManyListeners,
+    /// The rendezvous address is unknown, used, forged or too old.
+    #[error("The rendezvous address is not valid, or was used before, or has expired.")]
+    NoRendezvous,
+    /// The rejection of a sender was carried out; the answer to the rejecting listener.
+    #[error("The connection was rejected as requested.")]
+    RejectionDone,
+    /// The listener does not want the sender.
+    #[error("{}", .0.text())]
+    Rejected(Rejection),
+    /// No listener came to the rendezvous.
+    #[error("None of the connected listeners accepted the connection within {} seconds.", RENDEZVOUS_WAIT.as_secs())]
+    NobodyAccepted,
+    /// The sender's headers do not fit into a control message.
+    #[error("The headers of the request are too large.")]
+    HeadersTooLarge,
+    /// Too much at once; try again.
+    #[error("The relay is busy or shutting down. Try again in a moment.")]
+    Busy,
+    /// Trouble of the server's own.
+    #[error("The relay failed internally.")]
+    Internal,
+}
+
+impl Refusal {
+    /// The HTTP status.
+    ///
+    /// ```
+    /// use rs_relay::proto::Refusal;
+    ///
+    /// assert_eq!(Refusal::NoListener.status(), 404);
+    /// assert_eq!(Refusal::RejectionDone.status(), 410);
+    /// ```
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Malformed(TargetError::NotWebSocket) | Self::NoEntity | Self::NoListener => 404,
+            Self::Malformed(_) | Self::NotWebSocket => 400,
+            Self::Token(_) => 401,
+            Self::Forbidden { .. } | Self::TooManyListeners | Self::NoRendezvous => 403,
+            Self::RejectionDone => 410,
+            Self::Rejected(rejection) => rejection.status(),
+            Self::NobodyAccepted => 504,
+            Self::HeadersTooLarge => 431,
+            Self::Busy => 503,
+            Self::Internal => 500,
+        }
+    }
+
+    /// The reason phrase: the text, then what support needs to find the event again.
+    ///
+    /// Only a listener's own text is passed on as it is. `now` is wall time.
+    #[must_use]
+    pub fn reason(&self, tracking_id: &str, tracker: &str, now: DateTime<Utc>) -> String {
+        if let Self::Rejected(rejection) = self {
+            return rejection.text().to_owned();
+        }
+        let time = now.format("%Y-%m-%dT%H:%M:%S");
+        clean_reason(&format!("{self} TrackingId:{tracking_id}, SystemTracker:{tracker}, Timestamp:{time}"))
+    }
+}
+
+/// Makes a text fit for a status line: printable ASCII, one line, at most [`REASON_BYTES_MAX`] bytes.
+///
+/// Control characters become one space, other characters `?`.
+///
+/// ```
+/// assert_eq!(rs_relay::proto::clean_reason("a\r\nb ü"), "a b ?");
+/// ```
+#[must_use]
+pub fn clean_reason(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len().min(REASON_BYTES_MAX));
+    for character in text.chars() {
+        let shown = match character {
+            ' '..='~' => character,
+            c if c.is_control() => ' ',
+            _ => '?',
+        };
+        if shown == ' ' && character != ' ' && clean.ends_with(' ') {
+            continue;
+        }
+        if clean.len() == REASON_BYTES_MAX {
+            break;
+        }
+        clean.push(shown);
+    }
+    clean.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn reason_has_the_service_shape() {
+        let now = DateTime::from_timestamp(1_622_873_288, 0).unwrap();
+        assert_eq!(
+            Refusal::NoListener.reason("1_G0", "sb://ns.example.test/hyco", now),
+            "There are no listeners connected for the endpoint. TrackingId:1_G0, \
+             SystemTracker:sb://ns.example.test/hyco, Timestamp:2021-06-05T06:08:08"
+        );
+        let no = Refusal::Rejected(Rejection::new(409, "busy"));
+        assert_eq!((no.status(), no.reason("x", "y", now).as_str()), (409, "busy"));
+    }
+
+    proptest! {
+        #[test]
+        fn reasons_are_one_short_ascii_line(text in any::<String>()) {
+            let clean = clean_reason(&text);
+            prop_assert!(clean.len() <= REASON_BYTES_MAX);
+            prop_assert!(clean.bytes().all(|b| (b' '..=b'~').contains(&b)));
+            prop_assert_eq!(clean_reason(&clean), clean);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Where connections come from.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio_rustls::TlsAcceptor;
+
+use crate::net::Stream;
+
+/// A source of connections for [`RelayServer::serve`](super::RelayServer::serve).
+///
+/// Accepting and securing are two steps, so that a slow TLS handshake holds nobody else up.
+pub trait Transport: Send + Sync + 'static {
+    /// A connection before its TLS handshake.
+    type Raw: Send + 'static;
+    /// A connection after it.
+    type Stream: Stream + 'static;
+
+    /// Waits for the next connection.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Raw, SocketAddr)>> + Send;
+
+    /// Makes a connection ready for use.
+    fn secure(&self, raw: Self::Raw) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+/// TCP with TLS 1.2 or 1.3, the default.
+pub struct TlsTransport {
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+/// A [`TlsTransport`] could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsTransportError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// The address.
+        address: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// No certificate chain.
+    #[error("the certificate file holds no PEM certificate")]
+    Certificate(#[source] rustls::pki_types::pem::Error),
+    /// No private key.
+    #[error("the key file holds no PEM private key")]
+    Key(#[source] rustls::pki_types::pem::Error),
+    /// Certificate and key do not fit together, or are of an unknown kind.
+    #[error("certificate and key cannot be used for TLS")]
+    Tls(#[from] rustls::Error),
+}
+
+impl TlsTransport {
+    /// Listens on an address with a certificate chain and its key, both in PEM. Port 0 takes a free port.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsTransportError`].
+    pub async fn bind(
+        address: impl ToSocketAddrs + std::fmt::Debug,
+        certificate_pem: &str,
+        key_pem: &SecretString,
+    ) -> Result<Self, TlsTransportError> {
+        let config = server_config(certificate_pem, key_pem)?;
+        let shown = format!("{address:?}");
+        let listener = TcpListener::bind(address).await;
+        let listener = listener.map_err(|source| TlsTransportError::Bind { address: shown, source })?;
+        Ok(Self::new(listener, Arc::new(config)))
+    }
+
+    /// From parts of your own.
+    #[must_use]
+    pub fn new(listener: TcpListener, config: Arc<ServerConfig>) -> Self {
+        Self { listener, acceptor: config.into() }
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    ///
+    /// When the system does not say.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+fn server_config(certificate_pem: &str, key_pem: &SecretString) -> Result<ServerConfig, TlsTransportError> {
+    let chain = CertificateDer::pem_slice_iter(certificate_pem.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(TlsTransportError::Certificate)?;
+    if chain.is_empty() {
+        return Err(TlsTransportError::Certificate(rustls::pki_types::pem::Error::NoItemsFound));
+    }
+    let key =
+        PrivateKeyDer::from_pem_slice(key_pem.expose_secret().as_bytes()).map_err(TlsTransportError::Key)?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    // WebSocket over HTTP/2 is spoken by none of the clients.
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+impl Transport for TlsTransport {
+    type Raw = TcpStream;
+    type Stream = tokio_rustls::server::TlsStream<TcpStream>;
+
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        self.listener.accept().await
+    }
+
+    async fn secure(&self, raw: TcpStream) -> io::Result<Self::Stream> {
+        raw.set_nodelay(true)?;
+        self.acceptor.accept(raw).await
+    }
+}
+
+impl std::fmt::Debug for TlsTransport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TlsTransport").field("listener", &self.listener).finish_non_exhaustive()
+    }
+}
+
+/// TCP without TLS: behind a proxy on the same machine that ends TLS, or in tests.
+#[derive(Debug)]
+pub struct PlainTransport(TcpListener);
+
+impl PlainTransport {
+    /// Tokens and rendezvous secrets travel in the clear on these connections.
+    #[must_use]
+    pub fn dangerous_without_tls(listener: TcpListener) -> Self {
+        Self(listener)
+    }
+}
+
+impl Transport for PlainTransport {
+    type Raw = TcpStream;
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        self.0.accept().await
+    }
+
+    async fn secure(&self, raw: TcpStream) -> io::Result<TcpStream> {
+        raw.set_nodelay(true)?;
+        Ok(raw)
+    }
+}
