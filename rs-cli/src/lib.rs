@@ -5,8 +5,8 @@
 //! `run(args, &mut Context) -> Result<Outcome, Failure>`. Arguments come in GNU or PowerShell spelling ([`argv`]),
 //! results leave as list, table or JSON ([`output`]), and every ending has an exit code ([`outcome`]).
 
-pub mod argv;
 pub mod agent;
+pub mod argv;
 pub mod casefiles;
 pub mod cli;
 pub mod commands;

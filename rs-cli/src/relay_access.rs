@@ -86,8 +86,11 @@ impl RelayAccess {
             None => Trust::Platform,
         };
         Connector::builder().trust(trust).build().map_err(|error| {
-            let about = path.map_or_else(|| "the system's authorities".to_owned(), |path| path.display().to_string());
-            Failure::new(ErrorCode::InvalidFile, "the relay's authority cannot be used").about(about).because(error)
+            let about =
+                path.map_or_else(|| "the system's authorities".to_owned(), |path| path.display().to_string());
+            Failure::new(ErrorCode::InvalidFile, "the relay's authority cannot be used")
+                .about(about)
+                .because(error)
         })
     }
 

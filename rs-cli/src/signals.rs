@@ -1,7 +1,7 @@
 //! The wish to stop: Ctrl-C, and SIGTERM where there is one.
 
 /// Returns when the process is told to stop.
-pub async fn stop() {
+pub(crate) async fn stop() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};

@@ -1,11 +1,19 @@
 //! `agent run|status`: the service of the node.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 
+use crate::agent::{Agent, AgentSettings, Found};
+use crate::commands::operation_worker;
+use crate::commands::relay::Side;
 use crate::context::Context;
+use crate::control::AgentControl as _;
 use crate::outcome::{Failure, Outcome};
+use crate::output::Record;
+use crate::relay_access::RelayAccess;
+use crate::{logging, node, signals};
 
 /// What to do with the agent.
 #[derive(Debug, Subcommand)]
@@ -33,7 +41,68 @@ pub struct RunArgs {
 ///
 /// # Errors
 ///
-/// Not part of this build.
-pub fn run(_command: &AgentCommand, _context: &mut Context) -> Result<Outcome, Failure> {
-    Err(super::not_available("agent"))
+/// [`ErrorCode::AgentUnreachable`](crate::outcome::ErrorCode) where no agent answers a `status`, or another one runs already;
+/// errors of keys, store and files.
+pub fn run(command: &AgentCommand, context: &mut Context) -> Result<Outcome, Failure> {
+    match command {
+        AgentCommand::Run(args) => serve(args, context),
+        AgentCommand::Status => status(context),
+    }
+}
+
+fn serve(args: &RunArgs, context: &mut Context) -> Result<Outcome, Failure> {
+    logging::to_stderr();
+    let settings = AgentSettings {
+        state: context.state.clone(),
+        relay: RelayAccess::new(
+            &context.state,
+            Side::Listen,
+            args.relay_credential_file.as_deref(),
+            args.relay_ca.as_deref(),
+        ),
+        worker: operation_worker::program()?,
+        clock: Arc::clone(&context.clock),
+    };
+    Context::block_on(async {
+        let (agent, found) = Agent::start(settings).await?;
+        greet(&found, context);
+        signals::stop().await;
+        context.note("Stopping: the gate is shut, sessions are being ended.");
+        tokio::select! {
+            ended = agent.stop() => context.note(format!("Stopped; {ended} session(s) ended.")),
+            () = signals::stop() => context.note("Stopped at once."),
+        }
+        Ok(Outcome::Done)
+    })
+}
+
+fn greet(found: &Found, context: &mut Context) {
+    if found.interrupted > 0 {
+        context.note(format!(
+            "{} session(s) had been cut off; their records have an end with cause `interrupted` now.",
+            found.interrupted
+        ));
+    }
+    for damaged in &found.damaged {
+        context.note(format!("ALARM: the record of a session is damaged and was left as it is: {damaged}"));
+    }
+    context.note(
+        "The agent of this node runs. Without a consent it is connected to nothing.\n\
+         Next, in another terminal: remote-support request submit --reason TEXT, or remote-support enable",
+    );
+}
+
+fn status(context: &mut Context) -> Result<Outcome, Failure> {
+    let status = node::agent(context).status()?;
+    let sessions = serde_json::to_value(&status.sessions).map_err(|error| {
+        Failure::new(crate::outcome::ErrorCode::Internal, "the status cannot be shown").because(error)
+    })?;
+    let record = Record::new()
+        .field("Pid", status.pid)
+        .field("StartedAt", status.started_at)
+        .field("ConnectionStatus", status.connection_status)
+        .field("ConnectionErrorMessage", status.connection_error_message)
+        .field("Sessions", sessions);
+    context.print_one(&record)?;
+    Ok(Outcome::Done)
 }

@@ -1,11 +1,28 @@
 //! `connect`: the engineer's console, interactive or scripted.
+//!
+//! The session is joined by [`join`]; what comes of a line is shown by [`show`]; where lines come from is the one
+//! difference between the console ([`console`]), a script, and lines on standard input.
 
+mod console;
+mod join;
+mod show;
+
+use std::io::BufRead as _;
 use std::path::PathBuf;
 
 use clap::Args;
+use rs_relay::client::RelayStream;
+use rs_session::client::Client;
+use rs_session::protocol::Form;
 
+use crate::commands::relay::Side;
 use crate::context::Context;
-use crate::outcome::{Failure, Outcome};
+use crate::outcome::{Exit, Failure, Outcome};
+use crate::output::OutputMode;
+use crate::relay_access::RelayAccess;
+
+pub(crate) use self::join::{Joining, join};
+pub(crate) use self::show::{Came, run_line};
 
 /// Arguments of `connect`.
 #[derive(Debug, Args)]
@@ -30,7 +47,62 @@ pub struct ConnectArgs {
 ///
 /// # Errors
 ///
-/// Not part of this build.
-pub fn run(_args: &ConnectArgs, _context: &mut Context) -> Result<Outcome, Failure> {
-    Err(super::not_available("connect"))
+/// [`ErrorCode::NotFound`](crate::outcome::ErrorCode) where there is no assignment or credential;
+/// [`ErrorCode::Refused`](crate::outcome::ErrorCode) where the node lets nobody in; `Unreachable` where the relay or the
+/// node cannot be reached, or the session is cut.
+pub fn run(args: &ConnectArgs, context: &mut Context) -> Result<Outcome, Failure> {
+    let access = RelayAccess::new(
+        &context.state,
+        Side::Send,
+        args.relay_credential_file.as_deref(),
+        args.relay_ca.as_deref(),
+    );
+    let joining = Joining::load(args.assignment.as_deref(), access, context)?;
+    Context::block_on(async {
+        let mut client = join(joining).await?;
+        greet(&client, context);
+        if !args.command.is_empty() {
+            script(&mut client, args.command.iter().cloned(), context).await
+        } else if context.console.interactive {
+            console::run(&mut client, context).await
+        } else {
+            let lines: Vec<String> = (&mut *context.console.input).lines().collect::<Result<_, _>>()?;
+            script(&mut client, lines.into_iter().filter(|line| !line.trim().is_empty()), context).await
+        }
+    })
+}
+
+fn greet(client: &Client<RelayStream>, context: &mut Context) {
+    let welcome = client.welcome();
+    context.note(format!(
+        "Connected to {} at level {}, until {} at the latest. Session {}. Everything here is on record.",
+        welcome.node_name,
+        welcome.level,
+        crate::output::date(welcome.expires_at),
+        welcome.session,
+    ));
+}
+
+/// How objects are wanted.
+pub(crate) fn form(context: &Context) -> Form {
+    if context.output == OutputMode::Json { Form::Objects } else { Form::Text }
+}
+
+/// Runs lines in order and leaves. Goes on after a line that failed or was refused; the exit code tells of the first.
+async fn script(
+    client: &mut Client<RelayStream>,
+    lines: impl Iterator<Item = String>,
+    context: &mut Context,
+) -> Result<Outcome, Failure> {
+    let mut first_bad = None;
+    for line in lines {
+        match run_line(client, &line, context).await? {
+            Came::Done => {}
+            Came::Failed => first_bad = first_bad.or(Some(Exit::Failed)),
+            Came::Refused => first_bad = first_bad.or(Some(Exit::Refused)),
+            Came::Ended(exit) => return Ok(Outcome::Exit(exit)),
+        }
+    }
+    show::leave(client, context).await?;
+    Ok(first_bad.map_or(Outcome::Done, Outcome::Exit))
 }

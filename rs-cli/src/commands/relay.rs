@@ -139,7 +139,8 @@ fn connection_string(args: &ConnectionStringArgs, context: &mut Context) -> Resu
     match &args.file {
         Some(file) => {
             files::write_secret(file, format!("{}\n", text.expose_secret().trim()).as_bytes())?;
-            context.note(format!("Written to {}. It is a secret: hand it over on a safe way.", file.display()));
+            context
+                .note(format!("Written to {}. It is a secret: hand it over on a safe way.", file.display()));
         }
         None => writeln!(context.console.out, "{}", text.expose_secret().trim())?,
     }
@@ -151,10 +152,15 @@ fn token(args: &TokenArgs, context: &mut Context) -> Result<Outcome, Failure> {
     let path = args.relay_credential_file.clone().unwrap_or(default);
     let text = files::read_secret(&path)?;
     let invalid = |cause: String| {
-        Failure::new(ErrorCode::InvalidFile, "no token can be made from this file").about(path.display().to_string()).because(cause)
+        Failure::new(ErrorCode::InvalidFile, "no token can be made from this file")
+            .about(path.display().to_string())
+            .because(cause)
     };
-    let text: ConnectionString =
-        text.expose_secret().trim().parse().map_err(|error: rs_relay::proto::ConnectionStringError| invalid(error.to_string()))?;
+    let text: ConnectionString = text
+        .expose_secret()
+        .trim()
+        .parse()
+        .map_err(|error: rs_relay::proto::ConnectionStringError| invalid(error.to_string()))?;
     let Credential::Key { name, key } = text.credential() else {
         return Err(invalid("it holds no key".to_owned()));
     };
@@ -177,11 +183,19 @@ pub(crate) struct RunningRelay {
 impl RunningRelay {
     /// Starts on `listen`. What is missing of authority, certificate and keys is made; the connection strings are written
     /// anew, since the port may be another one than last time.
-    pub(crate) async fn start(state: &StateDir, listen: SocketAddr, names: &[String]) -> Result<Self, Failure> {
+    pub(crate) async fn start(
+        state: &StateDir,
+        listen: SocketAddr,
+        names: &[String],
+    ) -> Result<Self, Failure> {
         let folder = state.role(Role::Relay);
         folder.ensure()?;
         let created = !folder.file(AUTHORITY_NAME).exists();
-        let names = if names.is_empty() { vec!["localhost".to_owned(), "127.0.0.1".to_owned()] } else { names.to_vec() };
+        let names = if names.is_empty() {
+            vec!["localhost".to_owned(), "127.0.0.1".to_owned()]
+        } else {
+            names.to_vec()
+        };
         let certificate = certificate(&folder, &names)?;
         let keys = relay_keys(&folder)?;
         let transport = TlsTransport::bind(listen, &certificate.0, &certificate.1).await.map_err(|error| {
@@ -193,7 +207,8 @@ impl RunningRelay {
             .iter()
             .map(|name| Authority::new(name, port).map_err(|error| bad_name(name, &error)))
             .collect::<Result<_, _>>()?;
-        let first = authorities.first().cloned().ok_or_else(|| Failure::new(ErrorCode::Internal, "no name"))?;
+        let first =
+            authorities.first().cloned().ok_or_else(|| Failure::new(ErrorCode::Internal, "no name"))?;
         keys.write_connection_strings(&folder, &first)?;
         let server = RelayServer::builder(authorities).rules(keys.rules()?).build().map_err(|error| {
             Failure::new(ErrorCode::Internal, "the relay cannot be set up").because(error)
@@ -206,7 +221,11 @@ impl RunningRelay {
     /// What to do next, for the person who started it.
     pub(crate) fn greeting(&self) -> String {
         let folder = self.folder.display();
-        let made = if self.created { "Made its authority, certificate and keys" } else { "Found its authority, certificate and keys" };
+        let made = if self.created {
+            "Made its authority, certificate and keys"
+        } else {
+            "Found its authority, certificate and keys"
+        };
         format!(
             "Relay listening on {}. {made} in {folder}.\n\
              The node needs {folder}/listen.connection-string (a secret) and {folder}/{AUTHORITY_NAME}; the engineer needs \
@@ -261,8 +280,11 @@ fn authority(folder: &RoleDir) -> Result<DevAuthority, Failure> {
 }
 
 fn text(path: &Path) -> Result<String, Failure> {
-    String::from_utf8(files::read(path, PEM_BYTES_MAX)?)
-        .map_err(|error| Failure::new(ErrorCode::InvalidFile, "the file is no PEM text").about(path.display().to_string()).because(error))
+    String::from_utf8(files::read(path, PEM_BYTES_MAX)?).map_err(|error| {
+        Failure::new(ErrorCode::InvalidFile, "the file is no PEM text")
+            .about(path.display().to_string())
+            .because(error)
+    })
 }
 
 /// The relay's authorization rules, as `rules.json` holds them: the root key and one rule per side.
@@ -283,14 +305,17 @@ fn relay_keys(folder: &RoleDir) -> Result<RelayKeys, Failure> {
     let path = folder.file("rules.json");
     if !path.exists() {
         let made = RelayKeys::generate()?;
-        let json = serde_json::to_vec_pretty(&made).map_err(|error| Failure::new(ErrorCode::Internal, "no rules").because(error))?;
+        let json = serde_json::to_vec_pretty(&made)
+            .map_err(|error| Failure::new(ErrorCode::Internal, "no rules").because(error))?;
         files::write_secret_once(&path, &json)?;
     }
     let kept = files::read_secret(&path)?;
     serde_json::from_str(kept.expose_secret()).map_err(|error| {
         // The text of a JSON error can quote the file, and the file holds keys.
         let place = format!("line {}, column {}", error.line(), error.column());
-        Failure::new(ErrorCode::InvalidFile, "the relay's rules cannot be read").about(path.display().to_string()).because(place)
+        Failure::new(ErrorCode::InvalidFile, "the relay's rules cannot be read")
+            .about(path.display().to_string())
+            .because(place)
     })
 }
 
@@ -306,7 +331,11 @@ impl RelayKeys {
     }
 
     fn rule(name: &str, right: Right, key: &str) -> Result<AuthorizationRule, Failure> {
-        let invalid = |error: String| Failure::new(ErrorCode::InvalidFile, "a rule of the relay cannot be used").about(name).because(error);
+        let invalid = |error: String| {
+            Failure::new(ErrorCode::InvalidFile, "a rule of the relay cannot be used")
+                .about(name)
+                .because(error)
+        };
         let name = name.parse().map_err(|error: rs_relay::proto::KeyNameError| invalid(error.to_string()))?;
         let key = key.parse().map_err(|error: rs_relay::proto::SharedKeyError| invalid(error.to_string()))?;
         Ok(AuthorizationRule::new(name, [right], key))
@@ -318,11 +347,15 @@ impl RelayKeys {
             Self::rule("listen", Right::Listen, &self.listen_key)?,
             Self::rule("send", Right::Send, &self.send_key)?,
         ];
-        Rules::new(rules).map_err(|error| Failure::new(ErrorCode::InvalidFile, "the relay's rules cannot be used").because(error))
+        Rules::new(rules).map_err(|error| {
+            Failure::new(ErrorCode::InvalidFile, "the relay's rules cannot be used").because(error)
+        })
     }
 
     fn write_connection_strings(&self, folder: &RoleDir, authority: &Authority) -> Result<(), Failure> {
-        for (side, name, key) in [(Side::Listen, "listen", &self.listen_key), (Side::Send, "send", &self.send_key)] {
+        for (side, name, key) in
+            [(Side::Listen, "listen", &self.listen_key), (Side::Send, "send", &self.send_key)]
+        {
             let text = Zeroizing::new(format!(
                 "Endpoint=sb://{authority}/;SharedAccessKeyName={name};SharedAccessKey={key};EntityPath={}\n",
                 self.entity

@@ -156,6 +156,22 @@ fn is_permitted(caller: u32, owner: u32) -> bool {
     caller == owner || caller == ROOT
 }
 
+/// The terminal as it was, so that it can be put back while a line editor still holds it.
+pub(crate) struct TerminalState(Option<rustix::termios::Termios>);
+
+impl TerminalState {
+    pub(crate) fn save() -> Self {
+        Self(rustix::termios::tcgetattr(io::stdin()).ok())
+    }
+
+    pub(crate) fn restore(&self) {
+        if let Some(state) = &self.0 {
+            // A terminal that is gone needs nothing.
+            let _ = rustix::termios::tcsetattr(io::stdin(), rustix::termios::OptionalActions::Now, state);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

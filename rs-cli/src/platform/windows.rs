@@ -91,3 +91,14 @@ fn pipe_name(path: &Path) -> String {
     path.hash(&mut hasher);
     format!(r"\\.\pipe\remote-support-{:016x}", hasher.finish())
 }
+
+/// The terminal as it was; the console of Windows comes back by itself when the program leaves.
+pub(crate) struct TerminalState;
+
+impl TerminalState {
+    pub(crate) fn save() -> Self {
+        Self
+    }
+
+    pub(crate) fn restore(&self) {}
+}
