@@ -279,7 +279,11 @@ impl Shared {
     }
 
     fn status(&self) -> Status {
-        let link = lock(&self.link).clone();
+        let link = match lock(&self.link).clone() {
+            // The listener's task has not woken yet.
+            Link::NotConnected if self.wants_relay() => Link::Connecting(None),
+            link => link,
+        };
         let open = |session: rs_session::host::LiveSession| OpenSession {
             session_id: session.session_id,
             engineer: session.engineer,

@@ -82,6 +82,15 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Exit> {
     })
 }
 
+/// Reads the words of one command, for a command that runs others.
+pub(crate) fn parse_words(words: impl IntoIterator<Item = OsString>) -> Result<cli::Command, Failure> {
+    let command = Cli::command();
+    let usage = |text: String| Failure::new(outcome::ErrorCode::InvalidValue, text);
+    let words = argv::rewrite(&command, words).map_err(|error| usage(error.to_string()))?;
+    let cli = command.try_get_matches_from(words).and_then(|matches| Cli::from_arg_matches(&matches));
+    cli.map(|cli| cli.command).map_err(|error| usage(error.to_string()))
+}
+
 /// clap repeats what was typed; what could control the terminal is shown instead of obeyed.
 fn explain_usage(error: &clap::Error) -> io::Result<()> {
     let plain = error.render().to_string();

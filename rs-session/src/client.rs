@@ -284,6 +284,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.sender.ask(&ClientMessage::Bye).await
     }
 
+    /// Closes this end of the channel in order, so that nobody in between takes it for a loss. Call it when the session
+    /// has ended.
+    ///
+    /// # Errors
+    /// [`ChannelError`] when the channel broke before.
+    pub async fn close(&mut self) -> Result<(), ChannelError> {
+        self.sender.close().await
+    }
+
     /// The next thing from the node.
     ///
     /// # Cancel safety

@@ -22,7 +22,7 @@ use crate::output::OutputMode;
 use crate::relay_access::RelayAccess;
 
 pub(crate) use self::join::{Joining, join};
-pub(crate) use self::show::{Came, run_line};
+pub(crate) use self::show::{Came, cut, leave, run_line};
 
 /// Arguments of `connect`.
 #[derive(Debug, Args)]
@@ -103,6 +103,6 @@ async fn script(
             Came::Ended(exit) => return Ok(Outcome::Exit(exit)),
         }
     }
-    show::leave(client, context).await?;
+    leave(client, context).await?;
     Ok(first_bad.map_or(Outcome::Done, Outcome::Exit))
 }

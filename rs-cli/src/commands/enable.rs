@@ -150,7 +150,10 @@ fn support_request(
     context: &Context,
 ) -> Result<(Option<RequestNumber>, Option<Opening>), Failure> {
     let opening = match &args.support_request {
-        None => return Ok((None, None)),
+        None => match answered_here(context)? {
+            Some(path) => request::read_opening(&path, context)?,
+            None => return Ok((None, None)),
+        },
         Some(NumberOrFile::File(path)) => request::read_opening(path, context)?,
         Some(NumberOrFile::Number(number)) => {
             let path = casefiles::path(&context.state, Paper::Opening, *number);
@@ -162,6 +165,17 @@ fn support_request(
     };
     let pending = state_of(opening.number, context)? == RequestState::Submitted;
     Ok((Some(opening.number), Some(opening).filter(|_| pending)))
+}
+
+/// The opening by the desk of this very state directory, when it is the only one that waits for its confirmation.
+fn answered_here(context: &Context) -> Result<Option<PathBuf>, Failure> {
+    let Some(store) = node::existing_store(context)? else { return Ok(None) };
+    let waiting = store.requests()?.into_iter().filter(|request| request.state() == RequestState::Submitted);
+    let mut answers = waiting
+        .map(|request| casefiles::path(&context.state, Paper::Opening, request.number))
+        .filter(|path| path.exists());
+    let first = answers.next();
+    Ok(first.filter(|_| answers.next().is_none()))
 }
 
 fn state_of(number: RequestNumber, context: &Context) -> Result<RequestState, Failure> {

@@ -64,6 +64,8 @@ pub(crate) async fn leave(client: &mut Client<RelayStream>, context: &mut Contex
     if client.bye().await.is_ok() {
         until_end(client, context).await?;
     }
+    // The end record is there; whether the goodbye below it still gets through makes no difference.
+    let _ = client.close().await;
     Ok(())
 }
 
@@ -86,6 +88,8 @@ fn shown(content: &Content, objects: &mut String, context: &mut Context) -> Resu
             refused(refusal, context);
             Some(Came::Refused)
         }
+        // Killed means that the session ends; its end record says why.
+        Content::Finished(finished) if finished.status == Status::Killed => None,
         Content::Finished(finished) => Some(finish(finished, context)),
         Content::Note(note) => {
             context.note(format!("note: {}", note.text));
@@ -126,7 +130,6 @@ fn finish(finished: &FinishedContent, context: &mut Context) -> Came {
     let status = match finished.status {
         Status::Interrupted => "interrupted",
         Status::OutputLimit | Status::TimeLimit => "cut at a limit",
-        Status::Killed => "killed",
         _ => "failed",
     };
     context.note(format!("{status} after {} ms: {}", finished.elapsed_ms, finished.message));
