@@ -404,6 +404,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn sec18_every_other_byte_in_any_place_is_refused(at: prop::sample::Index, other: u8) {
             let json = Envelope::sign(&note("only this"), &key(1)).unwrap().to_json().into_bytes();

@@ -264,7 +264,7 @@ fn sec09_deadlines_move_with_the_grant_and_the_earlier_counts() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     /// A session ends at the earlier of both deadlines, to the nanosecond, however the wall clock is set forward.
     #[test]
