@@ -452,10 +452,10 @@ fn sec07_nothing_runs_after_revoke_has_returned() {
     let (running, started) = mpsc::channel();
     thread::scope(|scope| {
         for _ in 0..4 {
-            let (permit, act, running) = (&permit, &act, running.clone());
+            let (permit, act, late, running) = (&permit, &act, &late, running.clone());
             scope.spawn(move || {
                 let mut passes = 0_u64;
-                while gate.pass(permit, &now, |_| act()).is_ok() {
+                while gate.pass(permit, &now, |_| act()).is_ok() && late.load(Ordering::SeqCst) == 0 {
                     passes += 1;
                     if passes == 100 {
                         running.send(()).unwrap();

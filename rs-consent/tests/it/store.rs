@@ -309,6 +309,18 @@ fn sec10_a_fresh_enable_clears_the_hold_with_a_new_grant() {
 }
 
 #[test]
+fn sec10_small_steps_back_do_not_add_up_over_stamps() {
+    let place = Place::new();
+    let store = place.open();
+    place.enable(&store, 480);
+    place.clock.step_wall(-TimeDelta::seconds(1));
+    assert!(!store.stamp(&place.clock.now()).unwrap(), "as time services do it");
+    place.clock.step_wall(-TimeDelta::seconds(1));
+    assert!(store.stamp(&place.clock.now()).unwrap());
+    assert!(store.facts(&place.clock.now()).unwrap().held);
+}
+
+#[test]
 fn sec10_a_hold_seen_by_the_gate_can_be_made_durable() {
     let place = Place::new();
     let store = place.open();
