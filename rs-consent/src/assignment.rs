@@ -218,3 +218,77 @@ impl Assignment {
         Ok(assignment)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::SigningKey;
+
+    fn key(n: u8) -> SigningKey {
+        SigningKey::from_seed([n; 32])
+    }
+
+    fn at(second: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_767_322_800 + second, 0).unwrap()
+    }
+
+    fn assignment(minutes: i64) -> Assignment {
+        Assignment {
+            id: Uuid::from_u128(1),
+            desk: Desk { name: "Example desk".parse().unwrap(), key: key(2).public() },
+            request: RequestNumber::from_parts(at(0), 7),
+            node: Node { name: "node-01".parse().unwrap(), key: key(1).public() },
+            engineer: Engineer { id: "engineer@support.example".parse().unwrap(), key: key(3).public() },
+            level_cap: AccessLevel::DiagnosticsRepair,
+            issued_at: at(0),
+            expires_at: at(minutes * 60),
+            relay: Some(RelayHint {
+                host: "relay.example".parse().unwrap(),
+                entity: "node-01".parse().unwrap(),
+            }),
+        }
+    }
+
+    fn verify(envelope: &Envelope, second: i64) -> Result<Assignment, AssignmentError> {
+        Assignment::verify(envelope, &key(2).public(), &key(1).public(), at(second))
+    }
+
+    #[test]
+    fn the_lifetime_is_bounded_when_issued_and_when_read() {
+        for good in [1, 480, 1440] {
+            assert!(assignment(good).issue(&key(2)).is_ok(), "{good}");
+        }
+        for bad in [-1, 0, 1441] {
+            let error = assignment(bad).issue(&key(2)).unwrap_err();
+            assert_eq!(error.code(), RefusalCode::AssignmentInvalid, "{bad}");
+            assert_eq!(AssignmentMinutes::new(bad), Err(AssignmentMinutesError));
+        }
+        assert_eq!(AssignmentMinutes::default().get(), 480);
+    }
+
+    #[test]
+    fn sec18_skew_is_allowed_at_the_beginning_and_never_at_the_end() {
+        let envelope = assignment(1).issue(&key(2)).unwrap();
+        assert_eq!(verify(&envelope, -61), Err(AssignmentError::NotYetValid(at(0))));
+        for good in [-60, -59, 0, 59] {
+            assert_eq!(verify(&envelope, good), Ok(assignment(1)), "{good}");
+        }
+        for late in [60, 61, 119, 121] {
+            assert_eq!(verify(&envelope, late), Err(AssignmentError::Expired(at(60))), "{late}");
+        }
+    }
+
+    #[test]
+    fn sec18_another_desk_node_or_signer_is_refused() {
+        assert_eq!(assignment(1).issue(&key(9)), Err(AssignmentError::OtherDesk));
+        let envelope = assignment(1).issue(&key(2)).unwrap();
+        let other_node = Assignment::verify(&envelope, &key(2).public(), &key(9).public(), at(0));
+        assert_eq!(other_node, Err(AssignmentError::OtherNode(key(1).public())));
+        let other_desk =
+            Assignment::verify(&envelope, &key(9).public(), &key(1).public(), at(0)).unwrap_err();
+        assert_eq!(other_desk.code(), RefusalCode::DeskUnknown);
+        let forged = Envelope::sign(&assignment(1), &key(9)).unwrap();
+        let forged = Assignment::verify(&forged, &key(9).public(), &key(1).public(), at(0));
+        assert_eq!(forged, Err(AssignmentError::OtherDesk), "signed by a pinned desk in the name of another");
+    }
+}

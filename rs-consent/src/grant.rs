@@ -340,3 +340,174 @@ pub fn listing(grants: &[Grant], include_ended: bool, window: TimeDelta, now: &N
     shown.sort_by_key(|grant| (std::cmp::Reverse(grant.created_at), grant.id));
     shown
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock as _, ManualClock};
+    use crate::party::Method;
+
+    fn clock() -> ManualClock {
+        ManualClock::new("2026-01-02T03:04:05Z".parse().unwrap())
+    }
+
+    fn consent(level: AccessLevel, minutes: i64, requested: Now) -> Consent {
+        Consent {
+            level,
+            minutes: Minutes::new(minutes).unwrap(),
+            terms: Terms::azure_local(),
+            request: None,
+            grantor: Grantor {
+                user: "admin".parse().unwrap(),
+                host: "node-01".parse().unwrap(),
+                method: Method::Prompt,
+            },
+            catalog: None,
+            requested,
+        }
+    }
+
+    fn id(n: u128) -> GrantId {
+        GrantId::new(Uuid::from_u128(n))
+    }
+
+    fn granted(clock: &ManualClock, minutes: i64) -> Grant {
+        Grant::new(id(1), &consent(AccessLevel::Diagnostics, minutes, clock.now()), &clock.now()).unwrap()
+    }
+
+    #[test]
+    fn c12_permitted_while_now_is_before_the_end() {
+        let clock = clock();
+        let grant = granted(&clock, 60);
+        clock.advance(Duration::from_secs(3600) - Duration::from_nanos(1));
+        assert_eq!(grant.state_at(&clock.now()), GrantState::Active);
+        assert_eq!(grant.remaining(&clock.now()), Duration::from_nanos(1));
+        clock.advance(Duration::from_nanos(1));
+        assert_eq!(grant.state_at(&clock.now()), GrantState::Expired);
+        clock.advance(Duration::from_nanos(1));
+        let ended = grant.as_of(&clock.now());
+        assert_eq!(ended.ended, Some(Ended { at: grant.deadline.wall, cause: EndCause::Expired }));
+    }
+
+    #[test]
+    fn c05_c12_time_counts_from_the_request_and_thinking_adds_nothing() {
+        let clock = clock();
+        let requested = clock.now();
+        clock.advance(Duration::from_secs(2));
+        let grant =
+            Grant::new(id(1), &consent(AccessLevel::Diagnostics, 1440, requested), &clock.now()).unwrap();
+        assert_eq!(grant.deadline.wall - grant.created_at, TimeDelta::days(1) - TimeDelta::seconds(2));
+        clock.advance(Duration::from_secs(3600));
+        let late = Grant::new(id(1), &consent(AccessLevel::Diagnostics, 60, requested), &clock.now());
+        assert_eq!(late, Err(GrantError::Over));
+        clock.step_wall(-TimeDelta::days(1));
+        let back = Grant::new(id(1), &consent(AccessLevel::Diagnostics, 1440, requested), &clock.now());
+        assert_eq!(back, Err(GrantError::ClockWentBack));
+    }
+
+    #[test]
+    fn sec09_the_earlier_of_both_clocks_ends_it() {
+        let clock = clock();
+        let grant = granted(&clock, 60);
+        clock.step_wall(TimeDelta::hours(1));
+        assert_eq!(grant.state_at(&clock.now()), GrantState::Expired, "the wall clock alone");
+        clock.step_wall(-TimeDelta::hours(2));
+        assert_eq!(grant.state_at(&clock.now()), GrantState::Active);
+        clock.advance(Duration::from_secs(3600));
+        assert!(clock.now().wall < grant.deadline.wall);
+        assert_eq!(grant.state_at(&clock.now()), GrantState::Expired, "the boot clock alone");
+    }
+
+    #[test]
+    fn c23_after_a_restart_of_the_machine_both_clocks_count_again() {
+        let clock = clock();
+        let grant = granted(&clock, 60);
+        clock.advance(Duration::from_secs(1800));
+        clock.reboot();
+        assert_eq!(grant.remaining(&clock.now()), Duration::from_secs(1800), "by the wall clock alone");
+        let rebased = grant.rebased(&clock.now());
+        clock.step_wall(-TimeDelta::hours(5));
+        clock.advance(Duration::from_secs(1800));
+        assert_eq!(
+            grant.state_at(&clock.now()),
+            GrantState::Active,
+            "control: without the new boot deadline"
+        );
+        assert_eq!(rebased.state_at(&clock.now()), GrantState::Expired);
+    }
+
+    /// The sample pair: granted again 34 seconds later.
+    #[test]
+    fn c14_granted_again_it_is_changed_in_place() {
+        let clock = clock();
+        let first = granted(&clock, 1440);
+        clock.advance(Duration::from_secs(34));
+        let second =
+            first.renewed(&consent(AccessLevel::DiagnosticsRepair, 60, clock.now()), &clock.now()).unwrap();
+        assert_eq!((second.id, second.created_at), (first.id, first.created_at));
+        assert_eq!(second.updated_at - first.updated_at, TimeDelta::seconds(34));
+        assert_eq!(
+            second.deadline.wall,
+            clock.now().wall + TimeDelta::hours(1),
+            "a shorter time is permitted"
+        );
+        assert_eq!((second.level, second.revision), (AccessLevel::DiagnosticsRepair, 2));
+        let levels: Vec<AccessLevel> = second.changes.iter().map(|change| change.level).collect();
+        assert_eq!(levels, [AccessLevel::Diagnostics, AccessLevel::DiagnosticsRepair]);
+    }
+
+    #[test]
+    fn no_way_leads_back_from_an_end() {
+        let clock = clock();
+        let active = granted(&clock, 60);
+        let revoked = active.revoked(&clock.now());
+        let superseded = active.superseded(&clock.now());
+        assert_eq!((revoked.state, superseded.state), (GrantState::Revoked, GrantState::Superseded));
+        clock.advance(Duration::from_secs(7200));
+        let expired = active.as_of(&clock.now());
+        for ended in [revoked, superseded, expired] {
+            let again = consent(AccessLevel::Diagnostics, 60, clock.now());
+            assert_eq!(ended.renewed(&again, &clock.now()), Err(GrantError::Ended));
+            assert_eq!(ended.revoked(&clock.now()), ended);
+            assert_eq!(ended.superseded(&clock.now()), ended);
+            assert_eq!(ended.as_of(&clock.now()), ended);
+            assert_eq!(ended.remaining(&clock.now()), Duration::ZERO);
+        }
+    }
+
+    #[test]
+    fn the_history_is_bounded_and_keeps_the_first() {
+        let clock = clock();
+        let mut grant = granted(&clock, 60);
+        let first = grant.changes[0].clone();
+        for _ in 1..=CHANGES_MAX {
+            clock.advance(Duration::from_secs(1));
+            grant = grant.renewed(&consent(AccessLevel::Diagnostics, 60, clock.now()), &clock.now()).unwrap();
+        }
+        assert_eq!((grant.changes.len(), grant.revision as usize), (CHANGES_MAX, CHANGES_MAX + 1));
+        assert_eq!(grant.changes[0], first);
+        assert_eq!(grant.changes[1].at, first.at + TimeDelta::seconds(2));
+    }
+
+    #[test]
+    fn c18_c19_ended_grants_are_listed_for_thirty_days() {
+        let clock = clock();
+        let make = |n, at: &Now| Grant::new(id(n), &consent(AccessLevel::Diagnostics, 60, *at), at).unwrap();
+        let past = make(1, &clock.now()).revoked(&clock.now());
+        clock.advance(Duration::from_secs(1));
+        let edge = make(2, &clock.now()).revoked(&clock.now());
+        clock.advance(Duration::from_secs(3600));
+        let recent = make(3, &clock.now());
+        clock.advance(Duration::from_secs(30 * 86_400 - 3600));
+        let active = make(4, &clock.now());
+        let all = [past, active, recent, edge];
+        let ids = |include| {
+            listing(&all, include, ENDED_LISTED, &clock.now()).iter().map(|g| g.id).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(false), [id(4)]);
+        assert_eq!(ids(true), [id(4), id(3), id(2)], "30 days ago is listed, 30 days and 1 second is not");
+        let states: Vec<GrantState> =
+            listing(&all, true, ENDED_LISTED, &clock.now()).iter().map(|grant| grant.state).collect();
+        assert_eq!(states, [GrantState::Active, GrantState::Expired, GrantState::Revoked]);
+    }
+}

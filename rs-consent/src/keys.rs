@@ -348,6 +348,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn no_text_panics(text in "(ed25519:)?\\PC{0,60}") {
             let _ = text.parse::<PublicKey>();

@@ -357,3 +357,107 @@ impl SupportRequest {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::SigningKey;
+    use proptest::prelude::*;
+
+    fn key(n: u8) -> SigningKey {
+        SigningKey::from_seed([n; 32])
+    }
+
+    fn at(minute: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_767_322_800 + minute * 60, 0).unwrap()
+    }
+
+    fn node() -> Node {
+        Node { name: "node-01".parse().unwrap(), key: key(1).public() }
+    }
+
+    fn request() -> SupportRequest {
+        let number = RequestNumber::from_parts(at(0), 7);
+        SupportRequest::submit(number, "disk is slow".parse().unwrap(), node(), at(0))
+    }
+
+    fn opening(desk: u8) -> Opening {
+        let desk = Desk { name: "Example desk".parse().unwrap(), key: key(desk).public() };
+        Opening { number: request().number, node_key: node().key, desk, opened_at: at(1) }
+    }
+
+    fn closing(desk: u8) -> Envelope {
+        let closing = Closing { number: request().number, node_key: node().key, closed_at: at(5) };
+        Envelope::sign(&closing, &key(desk)).unwrap()
+    }
+
+    #[test]
+    fn numbers_have_a_day_and_ten_digits() {
+        assert_eq!(RequestNumber::from_parts(at(0), 7).to_string(), "2601020000000007");
+        assert_eq!(RequestNumber::from_parts(at(0), u64::MAX).to_string().len(), 16);
+        for bad in [
+            "",
+            "260102000000000",
+            "26010200000000077",
+            "260102000000000x",
+            "2602300000000000",
+            "+260102000000007",
+        ] {
+            assert_eq!(bad.parse::<RequestNumber>(), Err(RequestNumberError), "{bad}");
+        }
+    }
+
+    #[test]
+    fn submission_opening_and_closing_lead_through_all_states() {
+        let mut request = request();
+        let sent = Envelope::sign(&request.submission(), &key(1)).unwrap();
+        assert_eq!(Submission::verify(&sent), Ok(request.submission()));
+        assert_eq!((request.state(), request.pinned_desk()), (RequestState::Submitted, None));
+
+        let answer = Envelope::sign(&opening(2), &key(2)).unwrap();
+        let read = Opening::verify(&answer, &node().key).unwrap();
+        request.confirm(&read, at(2)).unwrap();
+        assert_eq!((request.state(), request.pinned_desk()), (RequestState::Open, Some(&read.desk)));
+        request.confirm(&read, at(3)).unwrap();
+        assert_eq!(
+            request.confirmed.as_ref().unwrap().confirmed_at,
+            at(2),
+            "the second time changes nothing"
+        );
+
+        assert_eq!(request.close_by_desk(&closing(2), at(6)), Ok(true));
+        assert_eq!(request.close_by_desk(&closing(2), at(7)), Ok(false));
+        assert_eq!((request.state(), request.pinned_desk()), (RequestState::Closed, None));
+        assert_eq!(request.closed, Some(Closed { at: at(6), by: ClosedBy::Desk }));
+        assert_eq!(request.confirm(&read, at(8)), Err(RequestError::Closed(request.number)));
+    }
+
+    #[test]
+    fn a_statement_of_somebody_else_changes_nothing() {
+        let forged = Envelope::sign(&request().submission(), &key(9)).unwrap();
+        assert_eq!(Submission::verify(&forged), Err(StatementError::UntrustedKey(key(9).public())));
+        let forged = Envelope::sign(&opening(2), &key(9)).unwrap();
+        assert!(matches!(Opening::verify(&forged, &node().key), Err(RequestError::Statement(_))));
+        let other = Envelope::sign(&opening(2), &key(2)).unwrap();
+        assert_eq!(Opening::verify(&other, &key(9).public()), Err(RequestError::OtherNode));
+
+        let mut request = request();
+        assert_eq!(request.close_by_desk(&closing(2), at(6)), Err(RequestError::NotOpen(request.number)));
+        let found = RequestNumber::from_parts(at(0), 8);
+        let wrong = Opening { number: found, ..opening(2) };
+        let expected = request.number;
+        assert_eq!(request.confirm(&wrong, at(2)), Err(RequestError::OtherRequest { expected, found }));
+        request.confirm(&opening(2), at(2)).unwrap();
+        assert_eq!(request.confirm(&opening(3), at(3)), Err(RequestError::OtherDesk(request.number)));
+        assert!(request.close_by_desk(&closing(3), at(6)).is_err());
+        assert_eq!(request.state(), RequestState::Open);
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_go_round(second in 946_684_800_i64..4_102_444_800, random: u64) {
+            let number = RequestNumber::from_parts(DateTime::from_timestamp(second, 0).unwrap(), random);
+            prop_assert_eq!(number.to_string().parse(), Ok(number));
+        }
+    }
+}

@@ -263,3 +263,166 @@ impl TryFrom<Wire> for Envelope {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Note {
+        text: String,
+    }
+
+    impl Statement for Note {
+        const KIND: &'static str = "note";
+    }
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Memo {
+        text: String,
+    }
+
+    impl Statement for Memo {
+        const KIND: &'static str = "memo";
+    }
+
+    fn key(n: u8) -> SigningKey {
+        SigningKey::from_seed([n; 32])
+    }
+
+    fn note(text: &str) -> Note {
+        Note { text: text.to_owned() }
+    }
+
+    fn open(json: &[u8]) -> Result<Note, StatementError> {
+        Envelope::from_json(json)?.open(&[key(1).public()])
+    }
+
+    #[test]
+    fn the_form_is_dsse() {
+        let envelope = Envelope::sign(&note("a"), &key(1)).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&envelope.to_json()).unwrap();
+        assert_eq!(json["payloadType"], "application/vnd.remote-support.note.v1+json");
+        assert_eq!(json["payload"], STANDARD.encode(r#"{"text":"a"}"#));
+        assert_eq!(json["signatures"][0]["keyid"], key(1).public().to_string());
+        let signed = b"DSSEv1 43 application/vnd.remote-support.note.v1+json 12 {\"text\":\"a\"}";
+        assert_eq!(json["signatures"][0]["sig"], STANDARD.encode(key(1).sign(signed)));
+    }
+
+    #[test]
+    fn sec18_every_change_of_a_byte_is_refused() {
+        let json = Envelope::sign(&note("only this"), &key(1)).unwrap().to_json().into_bytes();
+        assert_eq!(open(&json), Ok(note("only this")));
+        for at in 0..json.len() {
+            for bit in [at % 8, (at + 3) % 8] {
+                let mut changed = json.clone();
+                changed[at] ^= 1 << bit;
+                assert!(open(&changed).is_err(), "bit {bit} of byte {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn sec18_every_cut_and_every_addition_is_refused() {
+        let json = Envelope::sign(&note("only this"), &key(1)).unwrap().to_json().into_bytes();
+        for end in 0..json.len() {
+            assert!(open(&json[..end]).is_err(), "cut at {end}");
+        }
+        assert!(open(&[&json[..], b"x"].concat()).is_err());
+    }
+
+    #[test]
+    fn sec18_kind_and_key_must_be_the_expected_ones() {
+        let envelope = Envelope::sign(&note("a"), &key(1)).unwrap();
+        let other = envelope.open::<Memo>(&[key(1).public()]);
+        assert!(
+            matches!(other, Err(StatementError::OtherKind { .. })),
+            "a memo has the same content, but is no note"
+        );
+        let untrusted = envelope.open::<Note>(&[key(2).public(), key(3).public()]);
+        assert_eq!(untrusted, Err(StatementError::UntrustedKey(key(1).public())));
+        assert_eq!(envelope.open::<Note>(&[]), Err(StatementError::UntrustedKey(key(1).public())));
+        assert_eq!(envelope.open::<Note>(&[key(2).public(), key(1).public()]), Ok(note("a")));
+    }
+
+    #[test]
+    fn a_self_signed_statement_must_name_its_signer() {
+        let envelope = Envelope::sign(&note("a"), &key(1)).unwrap();
+        assert_eq!(envelope.open_self_signed(|_: &Note| key(1).public()), Ok(note("a")));
+        let other = envelope.open_self_signed(|_: &Note| key(2).public());
+        assert_eq!(other, Err(StatementError::UntrustedKey(key(1).public())));
+    }
+
+    /// Control: with the key of the attacker trusted, the same bytes open, so it is the key that refuses them.
+    #[test]
+    fn sec18_the_envelope_does_not_choose_its_key() {
+        let forged = Envelope::sign(&note("a"), &key(6)).unwrap();
+        assert!(forged.open::<Note>(&[key(1).public()]).is_err());
+        assert_eq!(forged.open::<Note>(&[key(6).public()]), Ok(note("a")));
+        let named = Envelope { key: key(1).public(), ..forged };
+        assert_eq!(named.open::<Note>(&[key(1).public()]), Err(StatementError::BadSignature));
+    }
+
+    #[test]
+    fn forms_that_dsse_would_allow_are_refused() {
+        let good: serde_json::Value =
+            serde_json::from_str(&Envelope::sign(&note("a"), &key(1)).unwrap().to_json()).unwrap();
+        let refused = |change: fn(&mut serde_json::Value)| {
+            let mut json = good.clone();
+            change(&mut json);
+            let error = Envelope::from_json(json.to_string().as_bytes()).unwrap_err();
+            assert!(matches!(error, StatementError::Malformed(_)), "{error}");
+        };
+        refused(|json| json["signatures"] = serde_json::json!([]));
+        refused(|json| {
+            json["signatures"] = serde_json::json!([json["signatures"][0], json["signatures"][0]])
+        });
+        refused(|json| json["extra"] = 1.into());
+        refused(|json| json["signatures"][0]["alg"] = "none".into());
+        refused(|json| json["signatures"][0]["keyid"] = "1".into());
+        refused(|json| json["signatures"][0]["sig"] = "AAAA".into());
+        refused(|json| json["payload"] = "eyJ0ZXh0IjoiYSJ9==".into());
+        refused(|json| json["payloadType"] = "text/plain".into());
+        refused(|json| json["payloadType"] = "application/vnd.remote-support..v1+json".into());
+        refused(|json| json["payloadType"] = "application/vnd.remote-support.note.v2+json".into());
+    }
+
+    #[test]
+    fn the_length_is_bounded_at_both_ends() {
+        let longest =
+            (0..).find(|n| Envelope::sign(&note(&"x".repeat(n * 3 + 12_000)), &key(1)).is_err()).unwrap();
+        let at = Envelope::sign(&note(&"x".repeat((longest - 1) * 3 + 12_000)), &key(1)).unwrap().to_json();
+        assert!(at.len() <= ENVELOPE_BYTES_MAX && ENVELOPE_BYTES_MAX - at.len() < 4);
+        assert!(open(at.as_bytes()).is_ok());
+        let blanks = |n: usize| open(format!("{at}{}", " ".repeat(n)).as_bytes());
+        assert!(blanks(ENVELOPE_BYTES_MAX - at.len()).is_ok());
+        let found = ENVELOPE_BYTES_MAX + 1;
+        assert_eq!(blanks(found - at.len()), Err(StatementError::TooLong { found }));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn sec18_every_other_byte_in_any_place_is_refused(at: prop::sample::Index, other: u8) {
+            let json = Envelope::sign(&note("only this"), &key(1)).unwrap().to_json().into_bytes();
+            let mut changed = json.clone();
+            changed[at.index(json.len())] = other;
+            prop_assert_eq!(open(&changed).is_ok(), changed == json);
+        }
+
+        #[test]
+        fn what_is_signed_opens_as_it_was(text in any::<String>()) {
+            let envelope = Envelope::sign(&note(&text), &key(1)).unwrap();
+            prop_assert_eq!(open(envelope.to_json().as_bytes()), Ok(note(&text)));
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in any::<Vec<u8>>()) {
+            let _ = open(&bytes);
+        }
+    }
+}

@@ -16,6 +16,9 @@ pub(super) const VERSION: i64 = 1;
 /// Marks the file as ours, in its header: "RSCo".
 const APPLICATION_ID: i64 = 0x5253_436f;
 
+/// No database is shorter than the smallest page. SQLite takes a shorter file for an empty one.
+const HEADER_BYTES: u64 = 512;
+
 const TABLES: &str = "
     CREATE TABLE state    (id TEXT PRIMARY KEY, body TEXT NOT NULL, sum BLOB NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE grants   (id TEXT PRIMARY KEY, body TEXT NOT NULL, sum BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -37,6 +40,10 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
         platform::exposed(path).map_err(|cause| StoreError::unavailable(path, cause))?
     {
         return Err(StoreError::Exposed { path, mode });
+    }
+    let length = std::fs::metadata(path).map_err(|cause| StoreError::unavailable(path, cause))?.len();
+    if (1..HEADER_BYTES).contains(&length) {
+        return Err(StoreError::corrupt(format!("only {length} bytes are left")).at(path));
     }
     prepare(path).map_err(|error| error.at(path))
 }

@@ -1,0 +1,13 @@
+//! The public interface by topic: the gate, the store, random histories against a model, crashes, printed forms.
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
+
+mod fixture;
+mod gate;
+mod views;
+
+#[cfg(feature = "store")]
+mod crash;
+#[cfg(feature = "store")]
+mod histories;
+#[cfg(feature = "store")]
+mod store;
