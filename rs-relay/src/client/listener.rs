@@ -11,7 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use super::HybridConnection;
-use super::connector::{ConnectError, Connector, OpenRequest};
+use super::connector::{ConnectError, Connector, OpenRequest, Opened};
 use super::keep_alive::{KeepAlive, SILENT_INTERVALS_MAX};
 use super::stream::RelayStream;
 use super::tokens::Token;
@@ -20,8 +20,8 @@ use crate::net::{Clock, SystemClock, random};
 use crate::proto::frame::{CloseReason, Role};
 use crate::proto::limits::CONTROL_MESSAGE_BYTES_MAX;
 use crate::proto::{
-    Accept, Headers, ListenerMessage, Rejection, RemoteEndpoint, RendezvousAddress, RendezvousAddressError,
-    RenewToken, ServerMessage, Target, listen_target,
+    Accept, Authority, Headers, ListenerMessage, Rejection, RemoteEndpoint, RendezvousAddress, RenewToken,
+    ServerMessage, Target, listen_target,
 };
 
 /// Time for the handshake of a control channel or a rendezvous, behind TLS.
@@ -36,6 +36,9 @@ const REFUSED_PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// First bound of the pauses; it doubles with each failure in a row.
 const PAUSE_FIRST: Duration = Duration::from_millis(250);
+
+/// A control channel that held this long was a good one.
+const STABLE_AFTER: Duration = Duration::from_secs(5);
 
 /// Pause after a renewal that failed.
 const RENEWAL_RETRY: Duration = Duration::from_secs(10);
@@ -104,7 +107,11 @@ pub enum OfflineCause {
 impl OfflineCause {
     /// Whether waiting longer between attempts is polite: the relay is there and does not want us.
     fn is_refusal(&self) -> bool {
-        matches!(self, Self::Connect(ConnectError::Refused { .. } | ConnectError::Token(_)))
+        match self {
+            Self::Connect(ConnectError::Refused { status, .. }) => *status < 500,
+            Self::Connect(ConnectError::Token(_)) => true,
+            _ => false,
+        }
     }
 }
 
@@ -318,12 +325,14 @@ impl Keeper {
             };
             let cause = match opened {
                 Ok((socket, token)) => {
-                    failures = 0;
                     self.status.send_replace(Status::Online);
-                    match self.serve(socket, token).await {
-                        Some(cause) => cause,
-                        None => break,
+                    let since = Instant::now();
+                    let Some(cause) = self.serve(socket, token).await else { break };
+                    // A relay that closes again at once gets growing pauses, too.
+                    if since.elapsed() > STABLE_AFTER {
+                        failures = 0;
                     }
+                    cause
                 }
                 Err(error) => error.into(),
             };
@@ -437,7 +446,7 @@ impl Keeper {
             Ok(address) => address,
             Err(error) => return tracing::warn!(%error, "an accept message could not be used"),
         };
-        let incoming = Incoming {
+        let waiting = Waiting {
             address,
             id: accept.id,
             headers: accept.connect_headers,
@@ -447,8 +456,8 @@ impl Keeper {
             relay: self.connection.authority().clone(),
             any_host: self.any_host,
         };
-        if let Err(mpsc::error::TrySendError::Full(incoming)) = self.incoming.try_send(incoming) {
-            tokio::spawn(async move { incoming.reject(503, "The listener is busy.").await });
+        if let Err(error) = self.incoming.try_send(Incoming(Some(waiting))) {
+            tracing::info!(%error, "a sender is sent away: too many wait to be accepted");
         }
     }
 }
@@ -460,44 +469,48 @@ fn pause(failures: u32, cause: &OfflineCause) -> Duration {
     random::span(bound)
 }
 
-/// A sender that waits, for about 30 s. Accept or reject it; a dropped one is left to the relay's time-out.
+/// A sender that waits, for about 30 s. Accept or reject it; one that is dropped is rejected with 503.
 #[derive(Debug)]
-pub struct Incoming {
-    address: RendezvousAddress,
-    id: String,
-    headers: Headers,
-    remote: RemoteEndpoint,
-    connector: Connector,
-    keep_alive: KeepAlive,
-    relay: crate::proto::Authority,
-    any_host: bool,
-}
+pub struct Incoming(Option<Waiting>);
 
 impl Incoming {
     /// Tracking id of the connection.
     #[must_use]
     pub fn id(&self) -> &str {
-        &self.id
+        self.0.as_ref().map_or("", |waiting| &waiting.id)
     }
 
-    /// Headers of the sender's handshake. The sender chose them.
+    /// A header of the sender's handshake, case aside. The sender chose it.
     #[must_use]
-    pub fn headers(&self) -> &Headers {
-        &self.headers
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.0.as_ref().and_then(|waiting| waiting.headers.get(name))
     }
 
-    /// Where the sender comes from, as the relay says.
-    #[must_use]
-    pub fn remote_endpoint(&self) -> &RemoteEndpoint {
-        &self.remote
+    /// Names and texts of all headers of the sender's handshake. The sender chose them.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().flat_map(|waiting| waiting.headers.iter())
     }
 
-    /// Path and query that the sender asked for, as far as the address tells them: entity and suffix, and the application's
-    /// own query.
+    /// Address and port of the sender, as the relay says.
     #[must_use]
-    pub fn target(&self) -> Option<(String, Option<String>)> {
-        let target = Target::parse(self.address.expose_target()).ok()?;
-        Some((target.path.raw().to_owned(), target.application_query))
+    pub fn remote_endpoint(&self) -> RemoteEndpoint {
+        self.0.as_ref().map(|waiting| waiting.remote.clone()).unwrap_or_default()
+    }
+
+    /// The path that the sender asked for: the entity, perhaps with a suffix. Percent-encoded as sent.
+    #[must_use]
+    pub fn path(&self) -> String {
+        self.target().map(|target| target.path.raw().to_owned()).unwrap_or_default()
+    }
+
+    /// The application's own query, without its `?`. Percent-encoded as sent.
+    #[must_use]
+    pub fn query(&self) -> Option<String> {
+        self.target()?.application_query
+    }
+
+    fn target(&self) -> Option<Target> {
+        Target::parse(self.0.as_ref()?.address.expose_target()).ok()
     }
 
     /// Meets the sender. When it asked for subprotocols the first one is chosen.
@@ -509,7 +522,50 @@ impl Incoming {
     /// # Cancel safety
     ///
     /// When the future is dropped the sender is left to the relay's time-out, or sees an abort.
-    pub async fn accept(self) -> Result<RelayStream, AcceptError> {
+    pub async fn accept(mut self) -> Result<RelayStream, AcceptError> {
+        match self.0.take() {
+            Some(waiting) => waiting.accept().await,
+            None => Err(AcceptError::Taken),
+        }
+    }
+
+    /// Sends the sender away with a status from 300 to 599 and a text. Another status becomes 400.
+    ///
+    /// # Errors
+    ///
+    /// [`AcceptError`] when the relay could not be told; the sender then sees the relay's time-out.
+    pub async fn reject(mut self, status: u16, text: &str) -> Result<(), AcceptError> {
+        match self.0.take() {
+            Some(waiting) => waiting.reject(&Rejection::new(status, text)).await,
+            None => Err(AcceptError::Taken),
+        }
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        if let (Some(waiting), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move {
+                let _ = waiting.reject(&Rejection::new(503, "The listener is busy.")).await;
+            });
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Waiting {
+    address: RendezvousAddress,
+    id: String,
+    headers: Headers,
+    remote: RemoteEndpoint,
+    connector: Connector,
+    keep_alive: KeepAlive,
+    relay: Authority,
+    any_host: bool,
+}
+
+impl Waiting {
+    async fn accept(self) -> Result<RelayStream, AcceptError> {
         let mut headers = HeaderMap::new();
         let offered =
             self.headers.get(SEC_WEBSOCKET_PROTOCOL.as_str()).and_then(|names| names.split(',').next());
@@ -520,25 +576,15 @@ impl Incoming {
         Ok(RelayStream::new(opened, self.keep_alive, self.relay.is_azure(), &self.id))
     }
 
-    /// Sends the sender away with a status from 300 to 599 and a text. Another status becomes 400.
-    ///
-    /// # Errors
-    ///
-    /// [`AcceptError`] when the relay could not be told; the sender then sees the relay's time-out.
-    pub async fn reject(self, status: u16, text: &str) -> Result<(), AcceptError> {
-        let address = self.address.rejecting(&Rejection::new(status, text));
-        match self.open(&address, HeaderMap::new()).await {
+    async fn reject(self, rejection: &Rejection) -> Result<(), AcceptError> {
+        match self.open(&self.address.rejecting(rejection), HeaderMap::new()).await {
             Err(AcceptError::Connect(ConnectError::Refused { status: 410, .. })) => Ok(()),
             Err(error) => Err(error),
             Ok(_) => Err(ConnectError::NoWebSocket("a rejection was taken for an acceptance").into()),
         }
     }
 
-    async fn open(
-        &self,
-        address: &RendezvousAddress,
-        headers: HeaderMap,
-    ) -> Result<super::connector::Opened, AcceptError> {
+    async fn open(&self, address: &RendezvousAddress, headers: HeaderMap) -> Result<Opened, AcceptError> {
         let authority = address.authority();
         if !self.any_host && !self.relay.is_same_domain(authority) {
             return Err(AcceptError::ForeignHost { authority: authority.clone() });
@@ -555,13 +601,13 @@ pub enum AcceptError {
     /// The rendezvous could not be reached.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The address cannot be used.
-    #[error(transparent)]
-    Address(#[from] RendezvousAddressError),
     /// The relay named a host outside its own domain.
     #[error("the relay named {authority} as the place to meet, which is outside its own domain")]
     ForeignHost {
         /// Host and port.
-        authority: crate::proto::Authority,
+        authority: Authority,
     },
+    /// It was accepted or rejected before.
+    #[error("the sender was accepted or rejected before")]
+    Taken,
 }

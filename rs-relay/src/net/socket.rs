@@ -7,6 +7,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
@@ -20,6 +21,9 @@ const READ_BYTES: usize = 4 * 1024;
 
 /// Bytes that may wait to be written before reading stops.
 const BACKLOG_BYTES_MAX: usize = 128 * 1024;
+
+/// How long a peer may take nothing of what waits for it.
+const WRITE_WAIT: Duration = Duration::from_secs(15);
 
 /// What the peer did.
 #[derive(Debug)]
@@ -78,6 +82,8 @@ pub(crate) struct Socket {
     message_bytes_max: usize,
     budget: ControlBudget,
     close_sent: bool,
+    /// When the queue was last empty, or something of it was written.
+    moved: Instant,
     /// Whether anything was read since the flag was last taken.
     heard: bool,
 }
@@ -97,6 +103,7 @@ impl Socket {
             message_bytes_max,
             budget: ControlBudget::new(Instant::now().into_std()),
             close_sent: false,
+            moved: Instant::now(),
             heard: true,
         }
     }
@@ -104,6 +111,11 @@ impl Socket {
     /// Bytes that wait to be written.
     pub(crate) fn backlog(&self) -> usize {
         self.output.len() - self.written
+    }
+
+    /// When a queue that does not move counts as stalled.
+    pub(crate) fn stalled_at(&self) -> Instant {
+        self.moved + WRITE_WAIT
     }
 
     /// Whether anything came since the last question.
@@ -132,6 +144,9 @@ impl Socket {
 
     fn queue(&mut self, opcode: Opcode, payload: &[u8]) {
         if !self.close_sent {
+            if self.backlog() == 0 {
+                self.moved = Instant::now();
+            }
             let mask = self.masks.as_mut().map(Masks::draw);
             frame::append_frame(&mut self.output, opcode, true, payload, mask);
         }
@@ -199,6 +214,7 @@ impl Socket {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.written += wrote;
+            self.moved = Instant::now();
             self.unflushed = true;
         }
         if self.unflushed {

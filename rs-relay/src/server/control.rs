@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::RelayServer;
 use super::namespace::Command;
@@ -54,6 +54,7 @@ impl Channel {
         let mut missed = 0;
         let stop = self.server.stop.clone();
         loop {
+            let (backlog, stalled_at) = (socket.backlog(), socket.stalled_at());
             tokio::select! {
                 event = socket.next() => match event {
                     Ok(Event::Text(text)) => {
@@ -68,10 +69,16 @@ impl Channel {
                         return error.close_reason();
                     }
                 },
-                Some(command) = self.commands.recv(), if socket.backlog() < BACKLOG_BYTES_MAX => match command {
-                    Command::Send(text) => socket.queue_text(&text),
-                    Command::Close(reason) => return Some(reason),
+                command = self.commands.recv(), if backlog < BACKLOG_BYTES_MAX => match command {
+                    Some(Command::Send(text)) => socket.queue_text(&text),
+                    Some(Command::Close(reason)) => return Some(reason),
+                    None => return Some(CloseReason::new(CloseReason::POLICY, "The listener was removed.")),
                 },
+                () = sleep_until(stalled_at), if backlog > 0 => {
+                    if socket.backlog() > 0 && socket.stalled_at() <= Instant::now() {
+                        return Some(CloseReason::new(CloseReason::POLICY, "The listener takes no messages."));
+                    }
+                }
                 _ = pings.tick() => {
                     missed = if socket.take_heard() { 0 } else { missed + 1 };
                     if missed > MISSED_PINGS_MAX {

@@ -127,7 +127,10 @@ impl Exchange {
             target,
         };
         let (waiting, verdict) = namespace.connect(&entity, offer)?;
-        let verdict = verdict.await;
+        let verdict = tokio::select! {
+            verdict = verdict => verdict,
+            () = self.server.stop.cancelled() => Ok(Verdict::Refuse(Refusal::Busy)),
+        };
         drop(waiting);
         match verdict {
             Ok(Verdict::Meet { protocol, stream }) => {

@@ -352,7 +352,7 @@ impl Connection {
             Err(_) => return tracing::debug!(peer = %self.peer, "no TLS handshake in time"),
         };
         let server = self.server.clone();
-        let serve = http1::Builder::new()
+        let serving = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(
                 deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)),
@@ -364,7 +364,18 @@ impl Connection {
                 service_fn(move |request| handler::handle::<T::Stream>(server.clone(), self.peer, request)),
             )
             .with_upgrades();
-        if let Err(error) = serve.await {
+        let mut serving = std::pin::pin!(serving);
+        let served = tokio::select! {
+            served = &mut serving => served,
+            () = self.server.stop.cancelled() => {
+                serving.as_mut().graceful_shutdown();
+                tokio::select! {
+                    served = &mut serving => served,
+                    () = self.server.cut.cancelled() => return,
+                }
+            }
+        };
+        if let Err(error) = served {
             tracing::debug!(peer = %self.peer, %error, "connection ended before its handshake");
         }
     }

@@ -184,13 +184,13 @@ impl Namespace {
         let authority = self.public.clone().unwrap_or(host);
         let handle = ListenerHandle { commands, authority };
         let id = self.registry().listen(self.now(), entity, handle, authorized.expires_at)?;
-        self.changed.notify_one();
+        self.changed.notify_waiters();
         Ok((id, receiver))
     }
 
     pub(crate) fn renew(&self, id: ListenerId, authorized: &Authorized) {
         self.registry().renew(self.now(), id, authorized.expires_at);
-        self.changed.notify_one();
+        self.changed.notify_waiters();
     }
 
     pub(crate) fn listener_gone(&self, id: ListenerId) {
@@ -216,7 +216,7 @@ impl Namespace {
             return Err(refusal);
         }
         drop(registry);
-        self.changed.notify_one();
+        self.changed.notify_waiters();
         Ok((Waiting { namespace: Arc::clone(self), id }, receiver))
     }
 
@@ -228,6 +228,9 @@ impl Namespace {
     /// Does what becomes due, until told to stop.
     pub(crate) async fn run_timers(self: Arc<Self>, stop: CancellationToken) {
         loop {
+            // Asked for before the look, so that a change in between is not missed.
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
             let next = self.registry().poll_timeout().map(Instant::from_std);
             let sleep = async {
                 match next {
@@ -241,7 +244,7 @@ impl Namespace {
                     registry.handle_timeout(self.now());
                     deliver(&mut registry);
                 }
-                () = self.changed.notified() => {}
+                () = changed => {}
                 () = stop.cancelled() => return,
             }
         }

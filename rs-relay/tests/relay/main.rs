@@ -1,6 +1,16 @@
 //! Server and clients over real TLS sockets on free ports of the loopback.
 
 #[cfg(test)]
+mod closing;
+#[cfg(test)]
+mod frames;
+#[cfg(test)]
+mod lifetime;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod rendezvous;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod tokens;

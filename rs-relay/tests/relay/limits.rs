@@ -1,0 +1,77 @@
+//! Deadlines and bounds before anybody has shown a token.
+
+use std::time::Duration;
+
+use rs_relay::proto::limits::{HEAD_BYTES_MAX, LISTENERS_PER_ENTITY_MAX};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::{LISTEN_KEY, Relay, SEND_KEY, soon};
+
+#[tokio::test]
+async fn sec42_who_does_not_finish_the_handshake_is_dropped() {
+    let relay = Relay::start_with(|builder| builder.handshake_wait(Duration::from_millis(200))).await;
+    relay.echo("hyco").await;
+    let mut before_tls = TcpStream::connect(("127.0.0.1", relay.authority.port())).await.unwrap();
+    let mut in_head = relay.tls().await;
+    in_head.write_all(b"GET /$hc/hyco HTTP/1.1\r\n").await.unwrap();
+    assert_eq!(soon(before_tls.read(&mut [0; 1])).await.unwrap_or(0), 0);
+    let mut rest = Vec::new();
+    let _ = soon(in_head.read_to_end(&mut rest)).await;
+    assert!(!rest.starts_with(b"HTTP/1.1 1"), "{}", String::from_utf8_lossy(&rest));
+    // The control: a whole handshake in the same time.
+    assert!(soon(relay.sender("hyco").connect()).await.is_ok());
+}
+
+#[tokio::test]
+async fn sec43_a_head_that_is_too_long_is_refused() {
+    let relay = Relay::start().await;
+    relay.echo("hyco").await;
+    let token = relay.token("hyco", "send", SEND_KEY, 60);
+    for (bytes, expected) in [(HEAD_BYTES_MAX / 2, " 101 "), (HEAD_BYTES_MAX, " 431 ")] {
+        let long = "x".repeat(bytes);
+        let headers = [("ServiceBusAuthorization", token.as_str()), ("X-Long", long.as_str())];
+        let (status, _) = relay.open("/$hc/hyco", &headers, b"").await.head().await;
+        assert!(status.contains(expected), "{bytes}: {status}");
+    }
+}
+
+#[tokio::test]
+async fn r16_the_26th_listener_is_refused() {
+    let relay = Relay::start().await;
+    let token = relay.token("hyco", "listen", LISTEN_KEY, 60);
+    let mut listeners = Vec::new();
+    for _ in 0..LISTENERS_PER_ENTITY_MAX {
+        listeners.push(relay.bare_listener("hyco", &token).await);
+    }
+    let headers = [("ServiceBusAuthorization", token.as_str())];
+    let (status, _) = relay.open("/$hc/hyco?sb-hc-action=listen", &headers, b"").await.head().await;
+    assert!(status.starts_with("HTTP/1.1 403 The endpoint has 25 listeners"), "{status}");
+    // Another entity is not concerned.
+    let other = relay.token("other", "listen", LISTEN_KEY, 60);
+    relay.bare_listener("other", &other).await;
+}
+
+#[tokio::test]
+async fn r02_a_stranger_is_not_trusted() {
+    let relay = Relay::start().await;
+    let other = rs_relay::server::dev_certificate(["localhost"]).unwrap();
+    let trust = rs_relay::client::Trust::Only(other.authority_pem().as_bytes().to_vec());
+    let connector = rs_relay::client::Connector::builder().trust(trust).build().unwrap();
+    let sender = rs_relay::client::Sender::new(relay.connection("hyco", "send", SEND_KEY), connector);
+    let error = soon(sender.connect()).await.unwrap_err();
+    assert!(matches!(error, rs_relay::client::ConnectError::Tls { .. }), "{error}");
+    assert!(error.is_unreachable());
+}
+
+#[tokio::test]
+async fn r02_a_name_that_the_certificate_does_not_have_is_not_trusted() {
+    let relay = Relay::start().await;
+    let connection = rs_relay::client::HybridConnection::new(
+        format!("127.0.0.2:{}", relay.authority.port()).parse().unwrap(),
+        "hyco".parse().unwrap(),
+    );
+    let error =
+        soon(rs_relay::client::Sender::new(connection, relay.connector()).connect()).await.unwrap_err();
+    assert!(error.is_unreachable(), "{error}");
+}
