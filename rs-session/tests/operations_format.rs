@@ -2,6 +2,8 @@
 //!
 //! A provider with fixed objects takes the place of `Get-Process`, so that the text is the same everywhere.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use chrono::DateTime;
 use rs_consent::AccessLevel;
 use rs_session::operations::catalog::Systems;
