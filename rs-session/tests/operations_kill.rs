@@ -1,14 +1,15 @@
 //! Workers and everything they start are ended for certain, and in time (SEC7, SEC8, SEC22, SEC23, SEC46).
 //!
 //! This program is its own worker: started with `worker` it runs one operation whose provider is hostile in a chosen
-//! way. The hostile parts are shells that double-fork, call `setsid`, ignore signals and clear their environment. Each
-//! of them writes nothing and only waits; a test looks for them by a marker in their command lines.
+//! way. The hostile parts are shells that double-fork, call `setsid`, ignore signals and clear their environment. They
+//! only wait; a test looks for them by a marker in their command lines.
 //!
 //! `cargo test -p rs-session --test operations_kill` prints the measured times; `-- try LINE` runs one line.
 
 #![expect(clippy::unwrap_used, reason = "a test program without the test harness")]
 
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rs_consent::AccessLevel;
@@ -45,6 +46,7 @@ const TESTS: &[Test] = &[
     ("sec07_interrupt_has_its_own_status", interrupt_has_its_own_status),
     ("sec07_dropping_the_handle_ends_the_operation", drop_ends_it),
     ("sec07_worker_dies_with_the_process_that_started_it", dies_with_its_starter),
+    ("sec07_losing_the_supervisor_does_not_lose_the_tree", losing_the_supervisor),
     ("sec22_nothing_outlives_an_operation_that_ends_by_itself", nothing_outlives_a_normal_end),
     ("sec22_worker_has_a_clean_environment_and_no_privileges", worker_is_contained),
     ("sec23_an_uninvited_variable_stops_the_worker", uninvited_variable),
@@ -69,23 +71,21 @@ fn run_tests(filter: Option<&String>) -> ExitCode {
 
 // ---- what the hostile worker does ----
 
-/// Ways in which a process tries to get away. `$0` holds the marker; each ends in a wait of ten minutes.
+/// Ways in which a process tries to get away. `$0` is the marker, which is also the time that each of them waits, so
+/// that every process of a test, down to the last `sleep`, carries it in its command line.
 const ESCAPES: &[(&str, &str)] = &[
-    ("plain child", "sleep 600 & wait"),
-    ("ignores signals", "trap '' TERM INT HUP QUIT; sleep 600 & sleep 600 & wait; wait; sleep 600"),
-    ("setsid", "setsid sh -c 'trap \"\" TERM; sleep 600' \"$0\" & wait"),
-    (
-        "double fork",
-        "(setsid sh -c '(sleep 600 \"$0\" 2>/dev/null || sh -c \"sleep 600; :\" \"$0\") &' \"$0\" &) ; exit 0",
-    ),
-    ("nohup", "nohup sh -c 'sleep 600; :' \"$0\" >/dev/null 2>&1 & exit 0"),
-    ("clean environment", "env -i /usr/bin/setsid /bin/sh -c 'sleep 600; :' \"$0\" & exit 0"),
+    ("plain child", "sleep \"$0\" & wait"),
+    ("ignores signals", "trap '' TERM INT HUP QUIT; sleep \"$0\" & sleep \"$0\" & wait; wait; sleep \"$0\""),
+    ("setsid", "setsid sh -c 'trap \"\" TERM; sleep \"$0\"; :' \"$0\" & wait"),
+    ("double fork", "(setsid sh -c '(sh -c \"sleep $0; :\" \"$0\") &' \"$0\" &) ; exit 0"),
+    ("nohup", "nohup sh -c 'sleep \"$0\"; :' \"$0\" >/dev/null 2>&1 & exit 0"),
+    ("clean environment", "env -i /usr/bin/setsid /bin/sh -c '/bin/sleep \"$0\"; :' \"$0\" & exit 0"),
     (
         "deep chain",
-        "sh -c 'sh -c \"setsid sh -c \\\"sleep 600; :\\\" $0 & sleep 600; :\" $0 & sleep 600; :' \"$0\" & wait",
+        "sh -c 'sh -c \"setsid sh -c \\\"sleep $0; :\\\" & sleep $0; :\" \"$0\" & sleep \"$0\"; :' \"$0\" & wait",
     ),
     ("respawns", "while :; do sh -c 'sleep 0.05; :' \"$0\"; done"),
-    ("many", "i=0; while [ $i -lt 100 ]; do sh -c 'sleep 600; :' \"$0\" & i=$((i+1)); done; wait"),
+    ("many", "i=0; while [ $i -lt 100 ]; do sleep \"$0\" & i=$((i+1)); done; wait"),
 ];
 
 /// The hostile provider: the display hint chooses the way, the state directory carries the marker.
@@ -168,9 +168,10 @@ fn plan(line: &str) -> Plan {
     Context::new(AccessLevel::Diagnostics).plan_line(line).unwrap()
 }
 
-/// A marker that no other process has in its command line.
-fn marker(name: &str) -> String {
-    format!("rs-kill-{}-{name}", std::process::id())
+/// A marker that no other process has in its command line: a time of about ten minutes with telling digits.
+fn marker() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("600.0{:07}{:03}7", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Living processes with the marker in their command line, without the workers themselves.
@@ -228,7 +229,7 @@ fn kill_ends_every_kind() {
     block_on(async {
         let mut worst = Duration::ZERO;
         for (way, _) in ESCAPES.iter().chain(&[("all", "")]) {
-            let marker = marker(&way.replace(' ', "-"));
+            let marker = marker();
             let executor = executor(&marker, way);
             let mut running = started(&executor).await;
             let before = survivors(&marker).len();
@@ -248,10 +249,15 @@ fn kill_ends_every_kind() {
 
 /// The control: what a plain kill of the first process would leave behind.
 fn control_first_process_only() {
-    let marker = marker("control");
+    let marker = marker();
     let script = ESCAPES.iter().find(|(way, _)| *way == "setsid").unwrap().1;
-    let mut child = Command::new("/bin/sh").args(["-c", script, &marker]).spawn().unwrap();
-    wait_until("the escape", || survivors(&marker).len() >= 2);
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", script, &marker])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_until("the escape", || survivors(&marker).len() >= 3);
     child.kill().unwrap();
     child.wait().unwrap();
     let left = survivors(&marker);
@@ -266,7 +272,7 @@ fn control_first_process_only() {
 
 fn interrupt_has_its_own_status() {
     block_on(async {
-        let marker = marker("interrupt");
+        let marker = marker();
         let mut running = started(&executor(&marker, "setsid")).await;
         running.interrupt();
         let finish = running.finish().await;
@@ -278,7 +284,7 @@ fn interrupt_has_its_own_status() {
 
 fn drop_ends_it() {
     block_on(async {
-        let marker = marker("drop");
+        let marker = marker();
         let running = started(&executor(&marker, "setsid")).await;
         drop(running);
         let start = Instant::now();
@@ -301,7 +307,7 @@ fn starter(arguments: &[String]) -> ExitCode {
 
 fn dies_with_its_starter() {
     use std::io::BufRead as _;
-    let marker = marker("starter");
+    let marker = marker();
     let mut starter = Command::new(std::env::current_exe().unwrap())
         .args(["starter", &marker])
         .stdout(Stdio::piped())
@@ -318,9 +324,37 @@ fn dies_with_its_starter() {
     println!("  whole tree gone {:?} after kill -9 of the starter", start.elapsed());
 }
 
+/// The supervisor of the operation with a marker: started by this process, with the marker in its environment.
+fn supervisor(marker: &str) -> Option<rustix::process::Pid> {
+    let pids = std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let mut found = pids.filter(|pid: &i32| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let environment = String::from_utf8_lossy(&environment);
+        environment.contains(marker) && !environment.contains("REMOTE_SUPPORT_SUPERVISOR")
+    });
+    found.next().and_then(rustix::process::Pid::from_raw)
+}
+
+/// Even if the operating system itself ends the supervisor: the mark finds what hung below it.
+fn losing_the_supervisor() {
+    block_on(async {
+        let marker = marker();
+        let mut running = started(&executor(&marker, "setsid")).await;
+        assert!(survivors(&marker).len() >= 3);
+        let supervisor = supervisor(&marker).unwrap();
+        rustix::process::kill_process(supervisor, rustix::process::Signal::KILL).unwrap();
+        let finish = running.finish().await;
+        assert_eq!(finish.status, Status::Fault, "{finish:?}");
+        assert_eq!(survivors(&marker), Vec::<u32>::new(), "{finish:?}");
+    });
+}
+
 fn nothing_outlives_a_normal_end() {
     block_on(async {
-        let marker = marker("end");
+        let marker = marker();
         let mut running = started(&executor(&marker, "end")).await;
         let finish = running.finish().await;
         assert_eq!(finish.status, Status::Done);
@@ -330,7 +364,7 @@ fn nothing_outlives_a_normal_end() {
 
 fn worker_is_contained() {
     block_on(async {
-        let mut running = executor(&marker("contained"), "").start(plan("Get-Date -Format s")).await.unwrap();
+        let mut running = executor(&marker(), "").start(plan("Get-Date -Format s")).await.unwrap();
         let text = running.next().await.unwrap().text;
         let parts: Vec<_> = text.trim().split('|').collect();
         let mut names: Vec<_> = parts[0].split(',').collect();
@@ -374,7 +408,7 @@ fn output_is_cut() {
             let mut plan = plan("Get-Date | select Text");
             plan.form = form;
             plan.limits.output_bytes = 300_000;
-            let mut running = executor(&marker("cut"), "endless").start(plan).await.unwrap();
+            let mut running = executor(&marker(), "endless").start(plan).await.unwrap();
             let mut bytes = 0;
             while let Some(chunk) = running.next().await {
                 assert!(chunk.text.len() <= 64 << 10);
@@ -391,7 +425,7 @@ fn time_limit_ends_it() {
     block_on(async {
         let mut plan = plan("Get-Date");
         plan.limits.seconds = 1;
-        let marker = marker("time");
+        let marker = marker();
         let mut running = executor(&marker, "setsid").start(plan).await.unwrap();
         let finish = running.finish().await;
         assert_eq!(finish.status, Status::TimeLimit);
@@ -404,7 +438,7 @@ fn processor_time_is_limited() {
     block_on(async {
         let mut plan = plan("Get-Date");
         plan.limits.cpu_seconds = 1;
-        let mut running = executor(&marker("burn"), "burn").start(plan).await.unwrap();
+        let mut running = executor(&marker(), "burn").start(plan).await.unwrap();
         let finish = running.finish().await;
         assert!(matches!(finish.status, Status::TimeLimit | Status::Fault), "{finish:?}");
         assert!(finish.micros < 9_000_000, "{finish:?}");
@@ -413,7 +447,7 @@ fn processor_time_is_limited() {
 
 fn unread_operation_stands_still() {
     block_on(async {
-        let running = executor(&marker("still"), "").start(plan("Get-Service | select Text")).await.unwrap();
+        let running = executor(&marker(), "").start(plan("Get-Service | select Text")).await.unwrap();
         // Nobody reads: the pipe and the channel fill up, and the kill must not wait for them.
         let start = Instant::now();
         while start.elapsed() < Duration::from_millis(500) {
@@ -427,7 +461,7 @@ fn unread_operation_stands_still() {
 
 fn panic_is_contained() {
     block_on(async {
-        let mut running = executor(&marker("panic"), "panic").start(plan("Get-Date")).await.unwrap();
+        let mut running = executor(&marker(), "panic").start(plan("Get-Date")).await.unwrap();
         let finish = running.finish().await;
         assert_eq!(finish.status, Status::Fault);
         assert!(finish.message.contains("an operation that breaks"), "{finish:?}");

@@ -3,6 +3,8 @@
 //! `corpus/refused.txt` and `corpus/accepted.txt` are the specification by example; the properties below say what holds
 //! for every line. A new case is a line in a file.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use proptest::prelude::*;
 use rs_consent::AccessLevel;
 use rs_session::operations::catalog::Systems;
