@@ -324,14 +324,14 @@ impl Profile {
         self
     }
 
-    /// Names the host to probe for one endpoint.
+    /// Names the host to probe for one endpoint, on any port.
     ///
     /// # Errors
     ///
     /// [`ProfileError::UnknownEndpoint`], or [`ProfileError::ProbeHostOutside`] when the entry does not stand for it.
     pub fn with_probe_host(mut self, id: &str, host: Target) -> Result<Self, ProfileError> {
         let endpoint = self.find_mut(id)?;
-        if !endpoint.pattern.matches(&host) {
+        if !endpoint.pattern.matches_host(host.host()) {
             return Err(ProfileError::ProbeHostOutside {
                 host: host.to_string(),
                 entry: endpoint.entry.clone(),

@@ -6,10 +6,13 @@
 pub mod allowlist;
 mod article;
 mod endpoint;
+pub mod hop;
 mod host_set;
 pub mod http;
 mod mask;
 mod name;
+#[cfg(feature = "probe")]
+pub mod net;
 pub mod render;
 pub mod settings;
 mod severity;
@@ -19,6 +22,7 @@ pub use endpoint::{
     CUSTOM_ENTRIES_MAX, Cloud, Confidence, Endpoint, EndpointId, Form, ID_BYTES_MAX, Profile, ProfileError,
     Purpose,
 };
+pub use hop::{Failure, Hop};
 pub use host_set::{ANY_DEPTH, HostSet};
 pub use mask::mask_userinfo;
 pub use name::{

@@ -38,7 +38,7 @@ use thiserror::Error;
 pub use report::{Finding, Report, Status, Verdict};
 
 use crate::endpoint::Profile;
-use crate::name::HostPattern;
+use crate::name::{HostPattern, Target};
 use crate::render::{self, Format};
 use crate::severity::Severity;
 use policy::Policy;
@@ -293,6 +293,26 @@ pub fn check(text: &str, format: Option<ListFormat>, profile: &Profile) -> Repor
         findings,
         severity: severity.unwrap_or_default(),
     }
+}
+
+/// Whether a product with this list lets one target through, as its rules stand. Conditions that the text does not tell,
+/// such as who asks, are taken to be met.
+///
+/// # Examples
+///
+/// ```
+/// use rs_proxy::allowlist::{ListFormat, lets_through};
+///
+/// let target = "ns.servicebus.windows.net".parse()?;
+/// assert!(lets_through(".servicebus.windows.net", ListFormat::Squid, &target));
+/// assert!(!lets_through("*.servicebus.windows.net", ListFormat::Squid, &target));
+/// # Ok::<(), rs_proxy::NameError>(())
+/// ```
+#[must_use]
+pub fn lets_through(text: &str, format: ListFormat, target: &Target) -> bool {
+    let policy = format.dialect().read(text.trim_start_matches('\u{feff}'));
+    let decision = policy.decide(target.host().as_str(), target.port());
+    policy.fatal.is_none() && decision.action == policy::Action::Allow
 }
 
 /// The lines of a text with their numbers from 1, trimmed, without empty ones and without those that begin with `#`.

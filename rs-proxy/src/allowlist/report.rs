@@ -539,9 +539,7 @@ impl Judge<'_> {
         let (rule, entry) = allows()
             .find_map(|r| Some((r, r.matching(&witness.host, self.port()).into_iter().next()?)))
             .or_else(|| {
-                allows().find_map(|r| {
-                    Some((r, r.entries().find(|e| e.matches.clone().open_but_for_port(&witness.host, e))?))
-                })
+                allows().find_map(|r| Some((r, r.entries().find(|e| open_but_for_port(e, &witness.host))?)))
             })?;
         let decision = self.policy.decide(&witness.host, self.port());
         let what = format!("line {} '{}' would let it through, but ", entry.line, entry.text);
@@ -643,11 +641,9 @@ impl Judge<'_> {
     }
 }
 
-impl Matches {
-    /// Whether an entry matches the host and only its ports are in the way.
-    fn open_but_for_port(self, host: &str, entry: &Entry) -> bool {
-        !entry.ports.is_empty() && entry.ports.iter().any(|&port| entry.matches(host, port))
-    }
+/// Whether an entry matches the host on some port of its own.
+fn open_but_for_port(entry: &Entry, host: &str) -> bool {
+    entry.ports.iter().any(|&port| entry.matches(host, port))
 }
 
 /// The entry that a rule without entries amounts to.
