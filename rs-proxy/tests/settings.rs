@@ -1,7 +1,5 @@
 //! Proxy settings: who goes past the proxy in which client, and which setting wins.
 
-#![expect(clippy::unwrap_used, reason = "a test helper fails by panicking")]
-
 use rs_proxy::settings::{
     Client, ProxyUrl, Route, Settings, Source, Sources, WindowsBypass, lint_no_proxy, no_proxy_bypasses,
     windows_bypass,
