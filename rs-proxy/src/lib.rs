@@ -1,7 +1,4 @@
-//! Will the network let remote support through?
-//!
-//! The core says, without any I/O: what must be reachable ([`Profile`]), what a name or pattern stands for
-//! ([`HostPattern`], [`Target`]), how each product wants it written ([`render`]).
+#![doc = include_str!("../README.md")]
 
 pub mod allowlist;
 mod article;
@@ -19,8 +16,8 @@ mod severity;
 
 pub use article::{article_entries, unescape as unescape_markdown};
 pub use endpoint::{
-    CUSTOM_ENTRIES_MAX, Cloud, Confidence, Endpoint, EndpointId, Form, ID_BYTES_MAX, Profile, ProfileError,
-    Purpose,
+    ArcGateway, CUSTOM_ENTRIES_MAX, Cloud, Confidence, Endpoint, EndpointId, Form, ID_BYTES_MAX, Profile,
+    ProfileError, Purpose,
 };
 pub use hop::{Failure, Hop};
 pub use host_set::{ANY_DEPTH, HostSet};

@@ -189,3 +189,18 @@ fn routes_through_one_proxy() {
     assert!(matches!(settings.route("a.example", 443), Route::Proxy(p) if p.port() == 3128));
     assert!(matches!(Settings::direct().route("a.example", 443), Route::Direct));
 }
+
+#[test]
+fn p16_what_the_arc_gateway_does_not_carry_is_said() {
+    let arc = "connection.type : gateway\nproxy.url : http://p:1\n";
+    let settings = Settings::read(&Sources { arc: Some(arc.into()), ..Sources::default() });
+    let text = |cloud| {
+        let found = settings.findings_for(&Profile::of(cloud));
+        found.into_iter().find(|f| f.text.contains("Arc gateway")).map(|f| f.text).unwrap_or_default()
+    };
+    assert!(text(Cloud::Public).contains("login") && !text(Cloud::Public).contains("edgesupprd"));
+    assert!(text(Cloud::Usgov).contains("edgesupprd"));
+    let none =
+        Settings::read(&Sources { arc: Some("proxy.url : http://p:1\n".into()), ..Sources::default() });
+    assert!(none.findings_for(&Profile::of(Cloud::Public)).is_empty());
+}

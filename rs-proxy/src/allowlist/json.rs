@@ -123,16 +123,21 @@ impl<'a> Lines<'a> {
         Self { text, at: 0, line: 1 }
     }
 
-    /// The line of the next occurrence, or the line of the last one found.
+    /// The line of the next occurrence of a text, or the line of the last one found.
     pub(super) fn find(&mut self, needle: &str) -> u32 {
         let quoted = serde_json::to_string(needle).unwrap_or_default();
-        let Some(offset) = self.text.get(self.at..).and_then(|rest| rest.find(&quoted)) else {
-            let earlier = self.text.find(&quoted).map(|at| self.text[..at].matches('\n').count() + 1);
-            return earlier.and_then(|line| u32::try_from(line).ok()).unwrap_or(self.line);
+        let ahead =
+            self.text.get(self.at..).and_then(|rest| rest.find(&quoted)).map(|offset| self.at + offset);
+        // Keys come sorted, not in the order of the document: then the search begins again at its start.
+        let (from, line, found) = match ahead {
+            Some(found) => (self.at, self.line, Some(found)),
+            None => (0, 1, self.text.find(&quoted)),
         };
-        let newlines = self.text[self.at..self.at + offset].matches('\n').count();
-        self.line = self.line.saturating_add(u32::try_from(newlines).unwrap_or(u32::MAX));
-        self.at += offset;
+        if let Some(found) = found {
+            let newlines = self.text[from..found].bytes().filter(|&byte| byte == b'\n').count();
+            self.line = line.saturating_add(u32::try_from(newlines).unwrap_or(u32::MAX));
+            self.at = found;
+        }
         self.line
     }
 }

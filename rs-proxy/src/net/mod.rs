@@ -6,6 +6,7 @@
 //! Name resolution is the operating system's and runs on a blocking thread; a runtime that is dropped waits for it, so
 //! shut it down with a time-out where the program must end at once.
 
+mod platform;
 pub mod probe;
 mod stream;
 mod trust;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::Instant;
 
+pub use platform::system_sources;
 pub use stream::{FIRST_BYTES_MAX, Stream};
 pub use trust::{CA_CERTIFICATES_MAX, Trust, TrustError};
 

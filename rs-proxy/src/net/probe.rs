@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustls::pki_types::{ServerName, UnixTime};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -96,7 +96,7 @@ pub struct Quiet;
 impl Progress for Quiet {}
 
 /// One step of one endpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
     /// The hop.
@@ -110,7 +110,7 @@ pub struct Step {
 }
 
 /// The result for one endpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EndpointReport {
     /// Stable id.
@@ -149,7 +149,7 @@ pub struct EndpointReport {
 }
 
 /// The result of a probe. `Display` gives a table for people.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     /// The cloud.
@@ -205,6 +205,83 @@ impl fmt::Display for Report {
         }
         let usable = self.endpoints.iter().filter(|endpoint| endpoint.usable).count();
         writeln!(f, "{usable} of {} endpoints are usable.", self.endpoints.len())
+    }
+}
+
+/// One endpoint that does not fare the same on all nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Difference {
+    /// The endpoint.
+    pub id: EndpointId,
+    /// The nodes where it is usable.
+    pub usable: Vec<String>,
+    /// The other nodes, each with the hop that failed; none where it was not probed.
+    pub blocked: Vec<(String, Option<Hop>)>,
+}
+
+/// The reports of several nodes side by side. `Display` gives text for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Comparison {
+    /// The nodes, in the order given.
+    pub nodes: Vec<String>,
+    /// Where they differ.
+    pub differences: Vec<Difference>,
+    /// The worst of all reports.
+    pub severity: Severity,
+}
+
+/// Compares the reports of several nodes, which [`Report`]'s JSON carries from one to another: what one node reaches and
+/// another does not points at a setting or a rule for that node, not at the proxy's allowlist.
+#[must_use]
+pub fn compare(reports: &[(String, Report)]) -> Comparison {
+    let mut ids: Vec<&EndpointId> = Vec::new();
+    for endpoint in reports.iter().flat_map(|(_, report)| &report.endpoints) {
+        if !ids.contains(&&endpoint.id) {
+            ids.push(&endpoint.id);
+        }
+    }
+    let differences = ids.into_iter().filter_map(|id| difference(id, reports)).collect();
+    let severity = reports.iter().map(|(_, report)| report.severity).max().unwrap_or_default();
+    Comparison { nodes: reports.iter().map(|(node, _)| node.clone()).collect(), differences, severity }
+}
+
+/// How one endpoint fares on each node, if not the same on all.
+fn difference(id: &EndpointId, reports: &[(String, Report)]) -> Option<Difference> {
+    let mut usable = Vec::new();
+    let mut blocked = Vec::new();
+    for (node, report) in reports {
+        match report.endpoints.iter().find(|endpoint| endpoint.id == *id) {
+            Some(endpoint) if endpoint.usable => usable.push(node.clone()),
+            Some(endpoint) => blocked.push((node.clone(), endpoint.hop)),
+            None => blocked.push((node.clone(), None)),
+        }
+    }
+    let same =
+        blocked.is_empty() || (usable.is_empty() && blocked.iter().all(|(_, hop)| *hop == blocked[0].1));
+    (!same).then(|| Difference { id: id.clone(), usable, blocked })
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.differences.is_empty() {
+            return writeln!(f, "All {} nodes have the same result.", self.nodes.len());
+        }
+        for difference in &self.differences {
+            let blocked: Vec<String> = difference
+                .blocked
+                .iter()
+                .map(|(node, hop)| format!("{node} ({})", hop.map_or("not probed", Hop::as_str)))
+                .collect();
+            let usable = if difference.usable.is_empty() {
+                "no node".to_owned()
+            } else {
+                difference.usable.join(", ")
+            };
+            writeln!(f, "{}: usable on {usable}; not on {}", difference.id, blocked.join(", "))?;
+        }
+        writeln!(f, "{} endpoints differ between {} nodes.", self.differences.len(), self.nodes.len())
     }
 }
 

@@ -414,3 +414,19 @@ async fn the_dialer_reports_the_same_failures() {
     let direct = Dialer::new(Settings::direct(), bed.trust.clone());
     assert!(direct.connect("127.0.0.1", exit.address.port()).await.is_ok());
 }
+
+#[tokio::test]
+async fn p17_two_nodes_of_which_one_is_blocked() {
+    let bed = Bed::new();
+    let open = bed.probe(bed.exit(None).await.url()).await;
+    let denied = Fate::Answer("HTTP/1.1 403 no\r\n\r\n");
+    let blocked = bed.probe(bed.exit(Some((EDGE, denied))).await.url()).await;
+    let json = serde_json::to_string(&blocked).unwrap(); // as it comes from the other node
+    let blocked: Report = serde_json::from_str(&json).unwrap();
+    let compared = probe::compare(&[("node-01".into(), open.clone()), ("node-02".into(), blocked)]);
+    assert_eq!(compared.differences.len(), 1);
+    assert_eq!(compared.differences[0].blocked, [("node-02".to_owned(), Some(Hop::ProxyPolicy))]);
+    assert!(compared.to_string().contains("usable on node-01; not on node-02 (proxy-policy)"), "{compared}");
+    let same = probe::compare(&[("node-01".into(), open.clone()), ("node-02".into(), open)]);
+    assert!(same.differences.is_empty());
+}
