@@ -78,9 +78,13 @@ fn walk(value: &Value, as_name: Option<Action>, found: &mut impl FnMut(Action, &
         }
         Value::Array(items) => items.iter().for_each(|item| walk(item, as_name, found)),
         Value::Object(fields) => {
+            if is_off(fields) {
+                return;
+            }
+            let denies = denies(fields);
             for (key, value) in fields {
                 let key = key.to_ascii_lowercase();
-                let action = if DENIED.contains(&key.as_str()) {
+                let action = if DENIED.contains(&key.as_str()) || (denies && KEYS.contains(&key.as_str())) {
                     Some(Action::Deny)
                 } else if KEYS.contains(&key.as_str()) {
                     Some(as_name.unwrap_or(Action::Allow))
@@ -92,6 +96,23 @@ fn walk(value: &Value, as_name: Option<Action>, found: &mut impl FnMut(Action, &
         }
         _ => {}
     }
+}
+
+/// Whether an object is a rule that is switched off.
+fn is_off(fields: &serde_json::Map<String, Value>) -> bool {
+    let is = |key: &str, value: bool| fields.get(key).and_then(Value::as_bool) == Some(value);
+    let mut status = ["status", "state"].into_iter().filter_map(|key| fields.get(key)?.as_str());
+    is("enabled", false)
+        || is("disabled", true)
+        || status.any(|s| s.to_ascii_lowercase().starts_with("disable"))
+}
+
+/// Whether an object is a rule that denies.
+fn denies(fields: &serde_json::Map<String, Value>) -> bool {
+    let action = ["action", "access", "type"].into_iter().find_map(|key| fields.get(key)?.as_str());
+    action.is_some_and(|action| {
+        ["deny", "block", "drop", "reject"].contains(&action.to_ascii_lowercase().as_str())
+    })
 }
 
 /// The document, if it is one.

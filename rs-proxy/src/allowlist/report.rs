@@ -126,6 +126,9 @@ impl Report {
                 lines.push(line);
             }
         }
+        if !lines.is_empty() {
+            lines.extend(self.format.last_line());
+        }
         lines
     }
 
