@@ -131,6 +131,20 @@ pub enum Confidence {
     Given,
 }
 
+/// Whether the Azure Arc gateway carries an endpoint. What it does not carry still needs the customer's own proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ArcGateway {
+    /// All of it.
+    Carried,
+    /// Some of its names.
+    Partly,
+    /// None of it.
+    NotCarried,
+    /// Not documented.
+    Unknown,
+}
+
 /// A cloud with endpoints of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -193,6 +207,8 @@ pub struct Endpoint {
     pub form: Form,
     /// What it is for.
     pub purpose: Purpose,
+    /// Whether the Arc gateway carries it.
+    pub arc_gateway: ArcGateway,
     /// How sure the row is.
     pub confidence: Confidence,
     /// Where the row comes from.
@@ -324,14 +340,14 @@ impl Profile {
         self
     }
 
-    /// Names the host to probe for one endpoint.
+    /// Names the host to probe for one endpoint, on any port.
     ///
     /// # Errors
     ///
     /// [`ProfileError::UnknownEndpoint`], or [`ProfileError::ProbeHostOutside`] when the entry does not stand for it.
     pub fn with_probe_host(mut self, id: &str, host: Target) -> Result<Self, ProfileError> {
         let endpoint = self.find_mut(id)?;
-        if !endpoint.pattern.matches(&host) {
+        if !endpoint.pattern.matches_host(host.host()) {
             return Err(ProfileError::ProbeHostOutside {
                 host: host.to_string(),
                 entry: endpoint.entry.clone(),
@@ -409,7 +425,19 @@ fn given(id: EndpointId, pattern: HostPattern, purpose: Purpose) -> Endpoint {
     let entry = pattern.to_string();
     let source = "given by the user".to_owned();
     let confidence = Confidence::Given;
-    Endpoint { id, pattern, entry, form, purpose, confidence, source, outdated: Vec::new(), probe_host: None }
+    let (arc_gateway, outdated) = (ArcGateway::Unknown, Vec::new());
+    Endpoint {
+        id,
+        pattern,
+        entry,
+        form,
+        purpose,
+        arc_gateway,
+        confidence,
+        source,
+        outdated,
+        probe_host: None,
+    }
 }
 
 /// An id from a host name: what an id cannot have becomes a dash. Leaves room for a number.
@@ -427,13 +455,14 @@ struct Data {
 
 /// One row of the data file.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Row {
     cloud: Cloud,
     id: EndpointId,
     entry: String,
     form: Form,
     purpose: Purpose,
+    arc_gateway: ArcGateway,
     confidence: Confidence,
     source: String,
     outdated: Vec<HostName>,
@@ -441,9 +470,20 @@ struct Row {
 
 impl Row {
     fn endpoint(&self) -> Result<Endpoint, NameError> {
-        let Self { id, entry, form, purpose, confidence, source, outdated, .. } = self.clone();
+        let Self { id, entry, form, purpose, arc_gateway, confidence, source, outdated, .. } = self.clone();
         let pattern = entry.parse()?;
-        Ok(Endpoint { id, pattern, entry, form, purpose, confidence, source, outdated, probe_host: None })
+        Ok(Endpoint {
+            id,
+            pattern,
+            entry,
+            form,
+            purpose,
+            arc_gateway,
+            confidence,
+            source,
+            outdated,
+            probe_host: None,
+        })
     }
 }
 

@@ -1,24 +1,25 @@
-//! Will the network let remote support through?
-//!
-//! The core says, without any I/O: what must be reachable ([`Profile`]), what a name or pattern stands for
-//! ([`HostPattern`], [`Target`]), how each product wants it written ([`render`]).
+#![doc = include_str!("../README.md")]
 
 pub mod allowlist;
 mod article;
 mod endpoint;
+pub mod hop;
 mod host_set;
 pub mod http;
 mod mask;
 mod name;
+#[cfg(feature = "probe")]
+pub mod net;
 pub mod render;
 pub mod settings;
 mod severity;
 
 pub use article::{article_entries, unescape as unescape_markdown};
 pub use endpoint::{
-    CUSTOM_ENTRIES_MAX, Cloud, Confidence, Endpoint, EndpointId, Form, ID_BYTES_MAX, Profile, ProfileError,
-    Purpose,
+    ArcGateway, CUSTOM_ENTRIES_MAX, Cloud, Confidence, Endpoint, EndpointId, Form, ID_BYTES_MAX, Profile,
+    ProfileError, Purpose,
 };
+pub use hop::{Failure, Hop};
 pub use host_set::{ANY_DEPTH, HostSet};
 pub use mask::mask_userinfo;
 pub use name::{

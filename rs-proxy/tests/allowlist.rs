@@ -285,6 +285,9 @@ fn p04_tables() {
     assert_eq!(status(ListFormat::Csv, csv, "servicebus"), Covered);
     assert_eq!(status(ListFormat::Csv, csv, "core"), Contradictory);
     assert_eq!(status(ListFormat::Csv, csv, "login"), Missing);
+    let rules = r#"[{"action":"allow","fqdns":["*.servicebus.windows.net"]},{"action":"Deny","fqdns":["login.microsoftonline.com"]},
+        {"enabled":false,"fqdns":["edgesupprd.trafficmanager.net"]}]"#;
+    assert_eq!(check(ListFormat::Json, rules).covered(), 1);
     let json = r#"{"allow":["*.servicebus.windows.net"],"deny":["login.microsoftonline.com"]}"#;
     assert_eq!(status(ListFormat::Json, json, "servicebus"), Covered);
     assert_eq!(status(ListFormat::Json, json, "login"), Missing);
@@ -396,4 +399,37 @@ mod no_list_panics {
             prop_assert!(check(ListFormat::Plain, &with).endpoints[0].covered);
         }
     }
+}
+
+#[test]
+fn a_squid_snippet_without_http_access_is_read_as_allowed() {
+    let snippet = "acl azure dstdomain .servicebus.windows.net\n";
+    let report = check(ListFormat::SquidConf, snippet);
+    assert_eq!(report.endpoints[0].status, Covered);
+    assert!(report.findings.iter().any(|f| f.text.contains("no http_access line")));
+    let fixed = check(ListFormat::SquidConf, &report.fix_lines().join("\n"));
+    assert_eq!(fixed.covered(), 8);
+}
+
+#[test]
+fn detection_goes_by_contents_first_and_by_name_where_they_leave_it_open() {
+    let of = |name: &str, text: &str| {
+        allowlist::check_file(name, text.as_bytes(), None, &Profile::of(Cloud::Public)).unwrap().format
+    };
+    assert_eq!(of("list.txt", ".s.example\n10.0.0.0/8\n"), ListFormat::Squid);
+    assert_eq!(of("list.txt", ARTICLE), ListFormat::Plain);
+    assert_eq!(of("squid.txt", ARTICLE), ListFormat::Squid);
+    assert_eq!(of("Zscaler.csv", ".s.example\n"), ListFormat::Zscaler);
+    assert_eq!(of("squid.txt", "http_access deny all\n"), ListFormat::SquidConf);
+    assert_eq!(of("bypass.txt", "*.s.example;<local>\n"), ListFormat::WindowsBypass);
+    assert_eq!(of("edl.txt", "[\"a.example\"]"), ListFormat::Json);
+}
+
+#[test]
+fn ten_thousand_lines_are_no_matter() {
+    let mut list: String = (0..10_000).map(|n| format!("node{n}.company{}.example\n", n % 50)).collect();
+    list.push_str(".servicebus.windows.net\n");
+    let begun = std::time::Instant::now();
+    assert_eq!(check(ListFormat::Squid, &list).endpoints[0].line, Some(10_001));
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
 }

@@ -1,7 +1,5 @@
 //! Proxy settings: who goes past the proxy in which client, and which setting wins.
 
-#![expect(clippy::unwrap_used, reason = "a test helper fails by panicking")]
-
 use rs_proxy::settings::{
     Client, ProxyUrl, Route, Settings, Source, Sources, WindowsBypass, lint_no_proxy, no_proxy_bypasses,
     windows_bypass,
@@ -190,4 +188,19 @@ fn routes_through_one_proxy() {
     let settings = Settings::through(proxy);
     assert!(matches!(settings.route("a.example", 443), Route::Proxy(p) if p.port() == 3128));
     assert!(matches!(Settings::direct().route("a.example", 443), Route::Direct));
+}
+
+#[test]
+fn p16_what_the_arc_gateway_does_not_carry_is_said() {
+    let arc = "connection.type : gateway\nproxy.url : http://p:1\n";
+    let settings = Settings::read(&Sources { arc: Some(arc.into()), ..Sources::default() });
+    let text = |cloud| {
+        let found = settings.findings_for(&Profile::of(cloud));
+        found.into_iter().find(|f| f.text.contains("Arc gateway")).map(|f| f.text).unwrap_or_default()
+    };
+    assert!(text(Cloud::Public).contains("login") && !text(Cloud::Public).contains("edgesupprd"));
+    assert!(text(Cloud::Usgov).contains("edgesupprd"));
+    let none =
+        Settings::read(&Sources { arc: Some("proxy.url : http://p:1\n".into()), ..Sources::default() });
+    assert!(none.findings_for(&Profile::of(Cloud::Public)).is_empty());
 }

@@ -78,9 +78,13 @@ fn walk(value: &Value, as_name: Option<Action>, found: &mut impl FnMut(Action, &
         }
         Value::Array(items) => items.iter().for_each(|item| walk(item, as_name, found)),
         Value::Object(fields) => {
+            if is_off(fields) {
+                return;
+            }
+            let denies = denies(fields);
             for (key, value) in fields {
                 let key = key.to_ascii_lowercase();
-                let action = if DENIED.contains(&key.as_str()) {
+                let action = if DENIED.contains(&key.as_str()) || (denies && KEYS.contains(&key.as_str())) {
                     Some(Action::Deny)
                 } else if KEYS.contains(&key.as_str()) {
                     Some(as_name.unwrap_or(Action::Allow))
@@ -92,6 +96,23 @@ fn walk(value: &Value, as_name: Option<Action>, found: &mut impl FnMut(Action, &
         }
         _ => {}
     }
+}
+
+/// Whether an object is a rule that is switched off.
+fn is_off(fields: &serde_json::Map<String, Value>) -> bool {
+    let is = |key: &str, value: bool| fields.get(key).and_then(Value::as_bool) == Some(value);
+    let mut status = ["status", "state"].into_iter().filter_map(|key| fields.get(key)?.as_str());
+    is("enabled", false)
+        || is("disabled", true)
+        || status.any(|s| s.to_ascii_lowercase().starts_with("disable"))
+}
+
+/// Whether an object is a rule that denies.
+fn denies(fields: &serde_json::Map<String, Value>) -> bool {
+    let action = ["action", "access", "type"].into_iter().find_map(|key| fields.get(key)?.as_str());
+    action.is_some_and(|action| {
+        ["deny", "block", "drop", "reject"].contains(&action.to_ascii_lowercase().as_str())
+    })
 }
 
 /// The document, if it is one.
@@ -123,16 +144,21 @@ impl<'a> Lines<'a> {
         Self { text, at: 0, line: 1 }
     }
 
-    /// The line of the next occurrence, or the line of the last one found.
+    /// The line of the next occurrence of a text, or the line of the last one found.
     pub(super) fn find(&mut self, needle: &str) -> u32 {
         let quoted = serde_json::to_string(needle).unwrap_or_default();
-        let Some(offset) = self.text.get(self.at..).and_then(|rest| rest.find(&quoted)) else {
-            let earlier = self.text.find(&quoted).map(|at| self.text[..at].matches('\n').count() + 1);
-            return earlier.and_then(|line| u32::try_from(line).ok()).unwrap_or(self.line);
+        let ahead =
+            self.text.get(self.at..).and_then(|rest| rest.find(&quoted)).map(|offset| self.at + offset);
+        // Keys come sorted, not in the order of the document: then the search begins again at its start.
+        let (from, line, found) = match ahead {
+            Some(found) => (self.at, self.line, Some(found)),
+            None => (0, 1, self.text.find(&quoted)),
         };
-        let newlines = self.text[self.at..self.at + offset].matches('\n').count();
-        self.line = self.line.saturating_add(u32::try_from(newlines).unwrap_or(u32::MAX));
-        self.at += offset;
+        if let Some(found) = found {
+            let newlines = self.text[from..found].bytes().filter(|&byte| byte == b'\n').count();
+            self.line = line.saturating_add(u32::try_from(newlines).unwrap_or(u32::MAX));
+            self.at = found;
+        }
         self.line
     }
 }

@@ -97,7 +97,7 @@ fn star_entry(line: u32, text: &str) -> Entry {
     }
     let plain = lower.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '*'));
     let matches = if plain { Matches::Glob(lower) } else { Matches::Never("it is not a name".to_owned()) };
-    Entry::new(line, text, matches)
+    Entry::new(line, text, matches).with_note("most products do not understand a star inside a name")
 }
 
 /// An address, a network, or a range with a star.

@@ -38,7 +38,7 @@ use thiserror::Error;
 pub use report::{Finding, Report, Status, Verdict};
 
 use crate::endpoint::Profile;
-use crate::name::HostPattern;
+use crate::name::{HostPattern, Target};
 use crate::render::{self, Format};
 use crate::severity::Severity;
 use policy::Policy;
@@ -138,6 +138,35 @@ impl ListFormat {
         self.dialect().line(pattern)
     }
 
+    /// The line that must stand behind the added ones: for a squid configuration the `http_access` line, which belongs above
+    /// the line that denies the rest.
+    #[must_use]
+    pub fn last_line(self) -> Option<&'static str> {
+        self.dialect().last_line()
+    }
+
+    /// The dialect that a file's name speaks of.
+    fn named_by(file_name: &str) -> Option<Self> {
+        const NAMES: [(&str, ListFormat); 14] = [
+            ("squid", ListFormat::Squid),
+            (".acl", ListFormat::Squid),
+            ("dstdomain", ListFormat::Squid),
+            ("tinyproxy", ListFormat::Tinyproxy),
+            ("forti", ListFormat::Fortigate),
+            ("palo", ListFormat::Paloalto),
+            ("panos", ListFormat::Paloalto),
+            ("pan-os", ListFormat::Paloalto),
+            ("edl", ListFormat::Paloalto),
+            ("zscaler", ListFormat::Zscaler),
+            ("winhttp", ListFormat::WindowsBypass),
+            ("wininet", ListFormat::WindowsBypass),
+            ("netsh", ListFormat::WindowsBypass),
+            ("bypass", ListFormat::WindowsBypass),
+        ];
+        let name = file_name.to_ascii_lowercase();
+        NAMES.into_iter().find(|(part, _)| name.contains(part)).map(|(_, format)| format)
+    }
+
     /// The dialect's reader.
     fn dialect(self) -> &'static dyn Dialect {
         match self {
@@ -183,6 +212,11 @@ trait Dialect: Sync {
 
     /// The line that lets an entry through.
     fn line(&self, pattern: &HostPattern) -> String;
+
+    /// The line that must stand behind the added ones, where the dialect needs one.
+    fn last_line(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// Why a file cannot be read as a list.
@@ -263,6 +297,42 @@ pub fn detect(text: &str) -> (ListFormat, String) {
     found.unwrap_or_else(|| (ListFormat::Plain, "no sign of a particular product".to_owned()))
 }
 
+/// Checks a file: decodes it, and lets its name speak where its contents could be of several products.
+///
+/// # Errors
+///
+/// [`DecodeError`] when the file is no text.
+///
+/// # Examples
+///
+/// ```
+/// use rs_proxy::allowlist::{self, ListFormat};
+/// use rs_proxy::{Cloud, Profile};
+///
+/// let report = allowlist::check_file("squid-allow.txt", b"login.example\n", None, &Profile::of(Cloud::Public))?;
+/// assert_eq!(report.format, ListFormat::Squid);
+/// # Ok::<(), allowlist::DecodeError>(())
+/// ```
+pub fn check_file(
+    file_name: &str,
+    bytes: &[u8],
+    format: Option<ListFormat>,
+    profile: &Profile,
+) -> Result<Report, DecodeError> {
+    use ListFormat::{Csv, Paloalto, Plain, Squid, Tinyproxy};
+    let text = decode(bytes)?;
+    let by_name = ListFormat::named_by(file_name).filter(|_| format.is_none());
+    let open = |found| matches!(found, Plain | Squid | Csv | Tinyproxy | Paloalto);
+    match by_name.filter(|_| open(detect(&text).0)) {
+        Some(named) => {
+            let mut report = check(&text, Some(named), profile);
+            report.detected_by = Some("the file's name speaks of it".to_owned());
+            Ok(report)
+        }
+        None => Ok(check(&text, format, profile)),
+    }
+}
+
 /// Checks a list. Without a format, [`detect`] decides, and the report says so.
 #[must_use]
 pub fn check(text: &str, format: Option<ListFormat>, profile: &Profile) -> Report {
@@ -293,6 +363,26 @@ pub fn check(text: &str, format: Option<ListFormat>, profile: &Profile) -> Repor
         findings,
         severity: severity.unwrap_or_default(),
     }
+}
+
+/// Whether a product with this list lets one target through, as its rules stand. Conditions that the text does not tell,
+/// such as who asks, are taken to be met.
+///
+/// # Examples
+///
+/// ```
+/// use rs_proxy::allowlist::{ListFormat, lets_through};
+///
+/// let target = "ns.servicebus.windows.net".parse()?;
+/// assert!(lets_through(".servicebus.windows.net", ListFormat::Squid, &target));
+/// assert!(!lets_through("*.servicebus.windows.net", ListFormat::Squid, &target));
+/// # Ok::<(), rs_proxy::NameError>(())
+/// ```
+#[must_use]
+pub fn lets_through(text: &str, format: ListFormat, target: &Target) -> bool {
+    let policy = format.dialect().read(text.trim_start_matches('\u{feff}'));
+    let decision = policy.decide(target.host().as_str(), target.port());
+    policy.fatal.is_none() && decision.action == policy::Action::Allow
 }
 
 /// The lines of a text with their numbers from 1, trimmed, without empty ones and without those that begin with `#`.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::ListFormat;
 use super::policy::{Action, Applies, Entry, Matches, Policy, Rule};
@@ -76,13 +76,13 @@ pub struct Verdict {
 }
 
 /// Something worth saying about the list as a whole or one of its lines.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
     /// The line, from 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<u32>,
     /// The finding.
     pub text: String,
@@ -125,6 +125,9 @@ impl Report {
             if !lines.contains(&line.as_str()) {
                 lines.push(line);
             }
+        }
+        if !lines.is_empty() {
+            lines.extend(self.format.last_line());
         }
         lines
     }
@@ -539,9 +542,7 @@ impl Judge<'_> {
         let (rule, entry) = allows()
             .find_map(|r| Some((r, r.matching(&witness.host, self.port()).into_iter().next()?)))
             .or_else(|| {
-                allows().find_map(|r| {
-                    Some((r, r.entries().find(|e| e.matches.clone().open_but_for_port(&witness.host, e))?))
-                })
+                allows().find_map(|r| Some((r, r.entries().find(|e| open_but_for_port(e, &witness.host))?)))
             })?;
         let decision = self.policy.decide(&witness.host, self.port());
         let what = format!("line {} '{}' would let it through, but ", entry.line, entry.text);
@@ -643,11 +644,9 @@ impl Judge<'_> {
     }
 }
 
-impl Matches {
-    /// Whether an entry matches the host and only its ports are in the way.
-    fn open_but_for_port(self, host: &str, entry: &Entry) -> bool {
-        !entry.ports.is_empty() && entry.ports.iter().any(|&port| entry.matches(host, port))
-    }
+/// Whether an entry matches the host on some port of its own.
+fn open_but_for_port(entry: &Entry, host: &str) -> bool {
+    entry.ports.iter().any(|&port| entry.matches(host, port))
 }
 
 /// The entry that a rule without entries amounts to.

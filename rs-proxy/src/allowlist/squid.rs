@@ -21,8 +21,10 @@ pub(super) struct AclFile;
 impl Dialect for AclFile {
     fn looks_like(&self, text: &str) -> Option<String> {
         let entries: Vec<&str> = numbered(text).map(|(_, line)| line).collect();
+        let network =
+            |entry: &str| entry.split('/').next().is_some_and(|a| a.parse::<std::net::IpAddr>().is_ok());
         let dotted = entries.iter().any(|e| e.starts_with('.'));
-        let plain = entries.iter().all(|e| !e.contains(['*', ' ', ',', ';', '/', '\\', '^']));
+        let plain = entries.iter().all(|e| network(e) || !e.contains(['*', ' ', ',', ';', '/', '\\', '^']));
         (dotted && plain).then(|| "one name a line, dots in front of some and no stars".to_owned())
     }
 
@@ -166,6 +168,10 @@ impl Dialect for Configuration {
     fn line(&self, pattern: &HostPattern) -> String {
         format!("acl remote_support dstdomain {}", rendered(Format::Squid, pattern))
     }
+
+    fn last_line(&self) -> Option<&'static str> {
+        Some("http_access allow CONNECT remote_support")
+    }
 }
 
 /// Lines joined where a backslash ends them, without comments and empty ones.
@@ -286,7 +292,14 @@ impl Reader {
         for (name, acl) in unused {
             let line = acl.entries.first().map_or(1, |entry| entry.line);
             let mut rule = Rule::new(line, Action::Allow, acl.entries.clone());
-            rule.off = Some(format!("made of ACL '{name}', which no http_access line uses"));
+            if self.accesses.is_empty() {
+                let text = format!(
+                    "no http_access line uses ACL '{name}' in this text; it was read as if one allowed it"
+                );
+                self.findings.push(Finding::warning(line, text));
+            } else {
+                rule.off = Some(format!("made of ACL '{name}', which no http_access line uses"));
+            }
             rules.push(rule);
         }
         let overlaps = std::mem::take(&mut self.overlaps);

@@ -18,7 +18,7 @@ pub use proxy_url::{
 };
 
 use crate::allowlist::Finding;
-use crate::endpoint::{Endpoint, Profile};
+use crate::endpoint::{ArcGateway, Endpoint, Profile};
 use crate::name::Target;
 use crate::severity::Severity;
 
@@ -145,6 +145,8 @@ pub struct Settings {
     pub settings: Vec<Setting>,
     /// What is wrong with them.
     pub findings: Vec<Finding>,
+    /// Whether the Arc agent goes through the Arc gateway.
+    pub arc_gateway: bool,
 }
 
 impl Settings {
@@ -167,7 +169,8 @@ impl Settings {
         }
         findings.extend(settings.iter().flat_map(lints));
         findings.extend(disagreement(&settings));
-        Self { settings, findings }
+        let arc_gateway = sources.arc.as_deref().is_some_and(uses_gateway);
+        Self { settings, findings, arc_gateway }
     }
 
     /// No proxy at all.
@@ -181,7 +184,7 @@ impl Settings {
     pub fn through(proxy: ProxyUrl) -> Self {
         let setting =
             Setting { source: Source::Flag, proxy: Some(proxy), bypass: Bypass::None, problem: None };
-        Self { settings: vec![setting], findings: Vec::new() }
+        Self { settings: vec![setting], ..Self::default() }
     }
 
     /// The setting that wins.
@@ -222,7 +225,7 @@ impl Settings {
     /// What the settings mean for the endpoints of a profile: names that go past the proxy, readers that disagree.
     #[must_use]
     pub fn findings_for(&self, profile: &Profile) -> Vec<Finding> {
-        let mut findings = Vec::new();
+        let mut findings: Vec<Finding> = self.gateway_finding(profile).into_iter().collect();
         for setting in self.settings.iter().filter(|setting| setting.proxy.is_some()) {
             findings.extend(
                 profile.endpoints().iter().filter_map(|endpoint| endpoint_finding(setting, endpoint)),
@@ -230,6 +233,27 @@ impl Settings {
         }
         findings
     }
+}
+
+impl Settings {
+    /// What the Arc gateway does not carry.
+    fn gateway_finding(&self, profile: &Profile) -> Option<Finding> {
+        let missing = profile.endpoints().iter().filter(|e| e.arc_gateway != ArcGateway::Carried);
+        let missing: Vec<&str> = missing.map(|e| e.id.as_str()).collect();
+        (self.arc_gateway && !missing.is_empty()).then(|| {
+            let text = format!(
+                "the node uses the Arc gateway, which does not carry {} (or not all of it): these still need the enterprise proxy",
+                missing.join(", ")
+            );
+            Finding::new(Severity::Note, None, text)
+        })
+    }
+}
+
+/// Whether `azcmagent config list` says that the gateway is used.
+fn uses_gateway(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    text.lines().any(|line| line.trim_start().starts_with("connection.type") && line.contains("gateway"))
 }
 
 /// Whether a setting sends a host past its proxy.
