@@ -10,7 +10,7 @@ use rs_consent::keys::Fingerprint;
 use rs_consent::party::Method;
 use rs_consent::request::{Opening, RequestState};
 use rs_consent::store::{Act, ConsentStore};
-use rs_consent::{AccessLevel, Consent, Grant, Minutes, Now, RequestNumber, Terms};
+use rs_consent::{AccessLevel, Consent, Grant, Minutes, Now, RequestNumber, Terms, compat};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::casefiles::{self, Paper};
@@ -193,7 +193,7 @@ fn agreement(
     }
     let enter = if args.compat_prompt { EnterMeans::Yes } else { EnterMeans::No };
     let console = &mut context.console;
-    Ok(prompt::ask(&mut *console.input, &mut *console.err, prompt::ENABLE_QUESTION, HELP, enter)?)
+    Ok(prompt::ask(&mut *console.input, &mut *console.err, compat::QUESTION, HELP, enter)?)
 }
 
 /// Nothing is granted. A node that has a store notes in its log that somebody was asked and said No.
@@ -213,14 +213,10 @@ fn store(
     credential: Option<&SecretString>,
     context: &mut Context,
 ) -> Result<Grant, Failure> {
-    context.note(format!(
-        "Enabling Remote Support for '{}' expiring in '{}' minutes.",
-        consent.level,
-        consent.minutes.get()
-    ));
+    context.note(compat::enabling(consent.level, consent.minutes));
     let store = node::open_store(context)?;
     if let Some(credential) = credential {
-        context.note("Using provided SAS credential to make remote support connection.");
+        context.note(compat::USING_SAS);
         let path = context.state.role(Role::Node).file(node::CREDENTIAL_NAME);
         files::replace_secret(&path, credential.expose_secret().as_bytes())?;
     }
@@ -229,7 +225,7 @@ fn store(
         store.confirm_opening(opening, &now)?;
     }
     let grant = store.enable(consent, &now)?;
-    context.note("Remote Support successfully Enabled.\n");
+    context.note(format!("{}\n", compat::ENABLED));
     advise(&store, consent.request, context, &now)?;
     Ok(grant)
 }

@@ -14,7 +14,8 @@ use std::io::{self, Write};
 
 use chrono::{DateTime, Utc};
 
-pub use text::{date, safe, safe_lines, span};
+pub use rs_consent::compat::print_date as date;
+pub use text::{safe, safe_lines, span};
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
