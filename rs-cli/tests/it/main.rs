@@ -1,5 +1,7 @@
 //! The program as its users meet it: command lines in, exit codes and text out.
 
+#[cfg(unix)]
+mod agent;
 mod argv;
 mod machine;
 mod operator;
