@@ -50,7 +50,7 @@ pub struct EnableArgs {
     )]
     pub expire_in_minutes: Minutes,
     /// File with the relay credential that support handed out, mode 0600, or `-` for standard input.
-    #[arg(long, value_name = "FILE", env = "REMOTE_SUPPORT_SAS_CREDENTIAL_FILE")]
+    #[arg(long, value_name = "FILE", env = "REMOTE_SUPPORT_SAS_CREDENTIAL_FILE", hide_env_values = true)]
     pub sas_credential_file: Option<PathBuf>,
     /// Give access for this support request only: its 16-digit number, or the file with the desk's opening, which is
     /// confirmed on the way [default: any open request].

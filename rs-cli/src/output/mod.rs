@@ -219,6 +219,15 @@ pub fn write_json(out: &mut dyn Write, value: &impl serde::Serialize) -> io::Res
     json::value(out, value)
 }
 
+/// As [`write_json`], on a line of its own: the form of failures, and of results that are many.
+///
+/// # Errors
+///
+/// As [`write_json`].
+pub fn write_json_line(out: &mut dyn Write, value: &impl serde::Serialize) -> io::Result<()> {
+    json::line(out, value)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -7,5 +7,7 @@ mod machine;
 mod operator;
 #[cfg(unix)]
 mod prompt;
+#[cfg(unix)]
+mod relay;
 mod requests;
 mod usage;

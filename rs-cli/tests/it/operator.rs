@@ -287,6 +287,9 @@ fn c21_a_credential_on_the_command_line_is_refused_without_repeating_it() {
             run.stderr
         );
     }
+    let run = machine.run(&format!("{AGREED} --sas-credential-file SharedAccessKey=canary"));
+    assert_eq!(run.code, 4, "{}", run.stderr);
+    assert!(!run.stderr.contains("canary"), "{}", run.stderr);
     assert!(!machine.state().exists());
 }
 
@@ -336,8 +339,8 @@ fn sec36_the_state_is_the_owners_only_and_a_looser_one_is_refused_with_the_remed
     for path in [machine.state(), node.clone()] {
         assert_eq!(machine::mode(&path), 0o700);
     }
-    for name in ["node.key", "store.sqlite"] {
-        assert_eq!(machine::mode(&node.join(name)), 0o600, "{name}");
+    for (path, _) in machine.state_files() {
+        assert_eq!(machine::mode(&path), 0o600, "{}", path.display());
     }
     for (path, line) in [
         (node.join("node.key"), "request submit --reason again --file again.json"),
