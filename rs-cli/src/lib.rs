@@ -12,6 +12,7 @@ pub mod cli;
 pub mod commands;
 pub mod context;
 pub mod control;
+pub mod credential;
 pub mod dates;
 pub mod explain;
 pub mod files;

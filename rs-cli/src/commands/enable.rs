@@ -20,7 +20,7 @@ use crate::outcome::{ErrorCode, Failure, Outcome};
 use crate::prompt::{self, Answer, EnterMeans};
 use crate::state::Role;
 use crate::values::{AccessLevelParser, NumberOrFile};
-use crate::{explain, files, node};
+use crate::{credential, explain, files, node};
 
 /// Options by which somebody agrees. They have no environment variable: agreeing is an act, not a setting that a
 /// shell could inherit.
@@ -131,17 +131,28 @@ fn credential(
     context: &mut Context,
 ) -> Result<Option<SecretString>, Failure> {
     let Some(path) = &args.sas_credential_file else { return Ok(None) };
+    let text = read_credential(path, method, context)?;
+    let now = context.clock.now().wall;
+    let end = credential::check(&text, now)?;
+    if let Some(end) = end.filter(|end| *end < now + args.expire_in_minutes.delta()) {
+        context.note(format!(
+            "The relay credential ends at {}, before the consent does; nobody can connect after that.\n",
+            compat::print_date(end)
+        ));
+    }
+    Ok(Some(text))
+}
+
+fn read_credential(path: &Path, method: Method, context: &mut Context) -> Result<SecretString, Failure> {
     if path != Path::new("-") {
-        return files::read_secret(path).map(Some);
+        return files::read_secret(path);
     }
     if method == Method::Prompt {
-        return Err(Failure::new(
-            ErrorCode::InvalidValue,
-            "standard input cannot hold both the credential and the answer",
-        )
-        .next_step("put the credential into a file of mode 0600"));
+        let both = "standard input cannot hold both the credential and the answer";
+        return Err(Failure::new(ErrorCode::InvalidValue, both)
+            .next_step("put the credential into a file of mode 0600"));
     }
-    files::read_secret_from(&mut *context.console.input, "standard input").map(Some)
+    files::read_secret_from(&mut *context.console.input, "standard input")
 }
 
 /// The request that the consent is for, and the desk's opening if it is still to be confirmed.

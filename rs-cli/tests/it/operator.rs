@@ -272,6 +272,35 @@ fn c21_sec33_a_credential_is_read_from_a_private_file_or_stdin_and_never_shown()
 }
 
 #[test]
+fn c21_a_credential_that_cannot_connect_is_refused_before_anything_is_stored() {
+    let machine = Machine::new();
+    for content in ["", "canary", "Endpoint=sb://relay.example/;EntityPath=node-01;SharedAccessKey=canary"] {
+        std::fs::write(machine.file("sas"), content).expect("own directory");
+        #[cfg(unix)]
+        machine::chmod(&machine.file("sas"), 0o600);
+        let run = machine.run(&format!("{AGREED} --sas-credential-file sas"));
+        assert_eq!(run.code, 1, "{content}: {}", run.stderr);
+        assert!(run.stderr.contains("invalid-file") && !run.stderr.contains("canary"), "{}", run.stderr);
+    }
+    assert!(!machine.state().exists());
+}
+
+#[test]
+fn c21_a_credential_can_come_from_standard_input() {
+    use std::io::Write as _;
+    let machine = Machine::new();
+    let mut command = machine.command(AGREED.split(' ').chain(["--sas-credential-file", "-"]));
+    let mut child =
+        command.stdin(Stdio::piped()).stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("starts");
+    let secret =
+        b"Endpoint=sb://relay.example/;SharedAccessKeyName=listen;SharedAccessKey=a2V5;EntityPath=node-01\n";
+    child.stdin.take().expect("a pipe").write_all(secret).expect("read");
+    assert!(child.wait().expect("ends").success());
+    let kept = std::fs::read(machine.state().join("node/relay.credential")).expect("kept");
+    assert_eq!(kept, secret.trim_ascii_end());
+}
+
+#[test]
 fn c21_a_credential_on_the_command_line_is_refused_without_repeating_it() {
     let machine = Machine::new();
     for line in [

@@ -31,3 +31,21 @@ fn sec33_a_connection_string_is_printed_on_request_only_or_handed_over_in_a_priv
     let run = machine.run("relay connection-string --side send");
     assert_eq!((run.code, run.stdout.as_str()), (1, ""));
 }
+
+#[cfg(unix)]
+#[test]
+fn a_token_is_made_from_a_credential_for_a_limited_time() {
+    let machine = Machine::new();
+    std::fs::write(machine.file("sas"), CREDENTIAL).expect("own directory");
+    machine::chmod(&machine.file("sas"), 0o600);
+    let run = machine.run("relay token --relay-credential-file sas --good-for-minutes 1");
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let token = rs_relay::proto::SasToken::parse(run.stdout.trim()).expect("a token");
+    assert!(token.is_signed_with(&"c2VuZC1jYW5hcnk=".parse().expect("a key")));
+    assert!(!(run.stdout + &run.stderr).contains("c2VuZC1jYW5hcnk"), "a token is not the key");
+    for minutes in ["0", "1441", "-5", "1e3"] {
+        let run =
+            machine.run(&format!("relay token --relay-credential-file sas --good-for-minutes {minutes}"));
+        assert_eq!(run.code, 2, "{minutes}: {}", run.stderr);
+    }
+}
