@@ -61,7 +61,7 @@ pub fn path_at(state: &StateDir, role: Role, paper: Paper, number: RequestNumber
 ///
 /// # Errors
 ///
-/// As [`files::write_statement`] and [`RoleDir::ensure`](crate::state::RoleDir::ensure).
+/// As [`files::keep_statement`] and [`RoleDir::ensure`](crate::state::RoleDir::ensure).
 pub fn store(
     state: &StateDir,
     role: Role,
@@ -71,7 +71,7 @@ pub fn store(
 ) -> Result<PathBuf, Failure> {
     state.role(role).ensure_inner(FOLDER)?;
     let path = path_at(state, role, paper, number);
-    files::write_statement(&path, statement)?;
+    files::keep_statement(&path, statement)?;
     Ok(path)
 }
 

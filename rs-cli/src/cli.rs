@@ -140,6 +140,7 @@ mod tests {
                     .iter()
                     .any(|word| name.contains(word));
                 assert!(!secret || name.ends_with("-file"), "{} --{name}", command.get_name());
+                assert!(!secret || arg.is_hide_env_values_set(), "{} --{name}", command.get_name());
             }
         });
     }

@@ -508,6 +508,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_agent_that_is_stuck_is_not_waited_for() {
+        let (_directory, node) = node();
+        let server = ControlServer::bind(&node).expect("bound");
+        let server = tokio::spawn(server.serve(|_, _| std::future::pending()));
+        let control = SocketControl { path: node.file(SOCKET_NAME), wait: Duration::from_millis(20) };
+        let answer = tokio::task::spawn_blocking(move || control.notify_changed()).await.expect("no panic");
+        assert!(matches!(answer, Err(ControlError::NoAnswer(_))), "{answer:?}");
+        server.abort();
+    }
+
+    #[tokio::test]
     async fn a_node_has_one_agent_and_a_dead_one_leaves_the_place_free() {
         let (_directory, node) = node();
         let first = ControlServer::bind(&node).expect("bound");
@@ -520,12 +531,62 @@ mod tests {
 
     #[cfg(unix)]
     #[tokio::test]
-    async fn sec40_the_socket_is_the_owners_only_and_a_stranger_is_hung_up_on() {
+    async fn sec40_the_socket_is_the_owners_only() {
         use std::os::unix::fs::PermissionsExt as _;
         let (_directory, node) = node();
         let _server = ControlServer::bind(&node).expect("bound");
         let mode = node.file(SOCKET_NAME).metadata().expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[cfg(unix)]
+    const CALLED: &str = "REMOTE_SUPPORT_TEST_SOCKET";
+
+    /// Not a test of its own: what another user does in the test below.
+    #[cfg(unix)]
+    #[test]
+    #[ignore = "started by sec40_another_user_is_hung_up_on_even_where_the_modes_let_it_in"]
+    fn sec40_call_from_another_process() {
+        let Some(path) = std::env::var_os(CALLED) else { return };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+        println!("{:?}", runtime.block_on(exchange(Path::new(&path), &ControlRequest::Changed {})));
+    }
+
+    /// The modes of files are opened wide, so that the check of the caller's identity is all there is. Another user can
+    /// only be played by root; without root the decision alone is tested, in the platform's module.
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn sec40_another_user_is_hung_up_on_even_where_the_modes_let_it_in() {
+        use std::os::unix::fs::PermissionsExt as _;
+        use std::os::unix::process::CommandExt as _;
+        const NOBODY: u32 = 65_534;
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let (directory, node) = node();
+        let server = serve_one_answer(&node).await;
+        for folder in [directory.path(), &directory.path().join("s"), node.path()] {
+            std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).expect("own directory");
+        }
+        let socket = node.file(SOCKET_NAME);
+        std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o666)).expect("own socket");
+        let program = directory.path().join("caller");
+        std::fs::copy(std::env::current_exe().expect("this test"), &program).expect("own directory");
+        for (user, answered) in [(0, true), (NOBODY, false)] {
+            let mut caller = tokio::process::Command::new(&program);
+            caller.args([
+                "--ignored",
+                "--exact",
+                "--nocapture",
+                "control::tests::sec40_call_from_another_process",
+            ]);
+            caller.env(CALLED, &socket).current_dir("/").as_std_mut().uid(user);
+            let output = caller.output().await.expect("starts");
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert_eq!(said.contains("Ok(Changed("), answered, "uid {user}: {said}");
+            assert_eq!(said.contains("Err(NotAccepted)"), !answered, "uid {user}: {said}");
+        }
+        server.abort();
     }
 
     #[tokio::test]

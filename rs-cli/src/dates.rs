@@ -68,10 +68,12 @@ pub struct DateError;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn parse<Z: TimeZone>(text: &str, now: DateTime<Utc>, zone: &Z) -> Result<DateTime<Utc>, DateError> {
-    let text = text.trim();
     if text.len() > TEXT_BYTES_MAX {
         return Err(DateError);
     }
+    // Newer versions of .NET put a narrow no-break space before AM and PM.
+    let blanks = text.replace(['\u{202f}', '\u{a0}'], " ");
+    let text = blanks.trim();
     relative(text, now)
         .or_else(|| with_offset(text))
         .or_else(|| local(without_offset(text)?, zone))
@@ -141,6 +143,7 @@ mod tests {
             ("7/31/2025 10:05:52 PM", "2025-07-31T20:05:52Z"),
             ("7/31/2025 12:00:00 AM", "2025-07-30T22:00:00Z"),
             ("7/31/2025 12:00:00 PM", "2025-07-31T10:00:00Z"),
+            ("7/31/2025 10:05:52\u{202f}PM", "2025-07-31T20:05:52Z"),
             ("7/31/2025 1:05 am", "2025-07-30T23:05:00Z"),
             ("Thursday, July 31, 2025 10:05:52 PM", "2025-07-31T20:05:52Z"),
             ("-7d", "2025-07-25T12:00:00Z"),

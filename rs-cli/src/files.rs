@@ -103,21 +103,14 @@ fn create_secret(path: &Path, content: &[u8]) -> io::Result<()> {
     sync_parent(path)
 }
 
-/// Replaces a secret: mode 0600, durable, old or new content but never a mixture.
+/// Writes a file that nobody but its owner can reach: mode 0600, durable, old or new content but never a mixture.
 ///
 /// # Errors
 ///
 /// [`ErrorCode::Io`].
 pub fn replace_secret(path: &Path, content: &[u8]) -> Result<(), Failure> {
-    let replace = || {
-        let draft = Draft::new(path);
-        let mut file = platform::create_private(&draft.path)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&draft.path, path)?;
-        sync_parent(path)
-    };
-    replace().map_err(|error| Failure::io(path, "write the file", error))
+    replace(path, content, platform::create_private)
+        .map_err(|error| Failure::io(path, "write the file", error))
 }
 
 /// Writes a file that others may read, durable, old or new content but never a mixture.
@@ -126,15 +119,17 @@ pub fn replace_secret(path: &Path, content: &[u8]) -> Result<(), Failure> {
 ///
 /// [`ErrorCode::Io`].
 pub fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
-    let write = || {
-        let draft = Draft::new(path);
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&draft.path)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&draft.path, path)?;
-        sync_parent(path)
-    };
-    write().map_err(|error| Failure::io(path, "write the file", error))
+    let create = |path: &Path| OpenOptions::new().write(true).create_new(true).open(path);
+    replace(path, content, create).map_err(|error| Failure::io(path, "write the file", error))
+}
+
+fn replace(path: &Path, content: &[u8], create: impl Fn(&Path) -> io::Result<File>) -> io::Result<()> {
+    let draft = Draft::new(path);
+    let mut file = create(&draft.path)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&draft.path, path)?;
+    sync_parent(path)
 }
 
 /// A file beside the one to be written, removed when it is no longer needed.
@@ -181,6 +176,15 @@ pub fn read_statement(path: &Path) -> Result<Envelope, Failure> {
 /// As [`write`].
 pub fn write_statement(path: &Path, statement: &Envelope) -> Result<(), Failure> {
     write(path, format!("{}\n", statement.to_json()).as_bytes())
+}
+
+/// As [`write_statement`], for the state directory: mode 0600.
+///
+/// # Errors
+///
+/// As [`replace_secret`].
+pub fn keep_statement(path: &Path, statement: &Envelope) -> Result<(), Failure> {
+    replace_secret(path, format!("{}\n", statement.to_json()).as_bytes())
 }
 
 /// A statement that was not accepted.

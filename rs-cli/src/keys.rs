@@ -49,7 +49,7 @@ pub fn load_or_create(state: &StateDir, role: Role) -> Result<SigningKey, Failur
     files::write_secret_once(&private_path(&folder, role), pem.as_bytes())?;
     let kept =
         load(state, role)?.ok_or_else(|| Failure::new(ErrorCode::Key, "the new key cannot be read back"))?;
-    files::write(&public_path(&folder, role), format!("{}\n", kept.public()).as_bytes())?;
+    files::replace_secret(&public_path(&folder, role), format!("{}\n", kept.public()).as_bytes())?;
     Ok(kept)
 }
 

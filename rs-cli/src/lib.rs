@@ -12,6 +12,7 @@ pub mod cli;
 pub mod commands;
 pub mod context;
 pub mod control;
+pub mod credential;
 pub mod dates;
 pub mod explain;
 pub mod files;
@@ -101,7 +102,7 @@ fn explain_usage(error: &clap::Error) -> io::Result<()> {
 fn report(failure: &Failure, mode: OutputMode) -> io::Result<()> {
     let mut console = Console::of_process();
     match mode {
-        OutputMode::Json => output::write_json(&mut *console.err, &failure.to_json()),
+        OutputMode::Json => output::write_json_line(&mut *console.err, &failure.to_json()),
         OutputMode::List | OutputMode::Table => {
             let (red, plain) = if console.color { ("\u{1b}[1;31m", "\u{1b}[0m") } else { ("", "") };
             let text = output::safe_lines(&failure.to_string());

@@ -201,7 +201,7 @@ impl Failure {
     /// A file or directory could not be read or written.
     pub fn io(path: &std::path::Path, what: &str, error: io::Error) -> Self {
         let code = if error.kind() == io::ErrorKind::NotFound { ErrorCode::NotFound } else { ErrorCode::Io };
-        Self::new(code, format!("cannot {what}")).about(path.display().to_string()).because(error)
+        Self::new(code, format!("cannot {what}")).about(shown(path)).because(error)
     }
 
     /// The code for scripts.
@@ -263,6 +263,15 @@ impl fmt::Display for Failure {
         }
         Ok(())
     }
+}
+
+/// A path as it may be printed. A credential typed where a path belongs is not repeated.
+fn shown(path: &std::path::Path) -> String {
+    let text = path.display().to_string();
+    let lower = text.to_ascii_lowercase();
+    let credential =
+        ["sharedaccesskey", "sharedaccesssignature", "sig="].iter().any(|mark| lower.contains(mark));
+    if credential { "(a credential, where the name of a file belongs)".to_owned() } else { text }
 }
 
 /// Output that cannot be written ends the command; nobody reads any more.

@@ -11,9 +11,6 @@ pub const ANSWER_BYTES_MAX: u64 = 256;
 /// How often the question is put before silence or nonsense counts as No.
 pub const ATTEMPTS_MAX: usize = 16;
 
-/// The question put before access is granted.
-pub const ENABLE_QUESTION: &str = "Proceed with enabling remote support?";
-
 /// What an empty line means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EnterMeans {
@@ -112,12 +109,13 @@ fn skip_line(input: &mut dyn BufRead) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use rs_consent::compat::QUESTION;
 
     use super::*;
 
     fn answer(typed: &str, enter: EnterMeans) -> (Answer, String) {
         let mut shown = Vec::new();
-        let answer = ask(&mut typed.as_bytes(), &mut shown, ENABLE_QUESTION, "HELP", enter).expect("memory");
+        let answer = ask(&mut typed.as_bytes(), &mut shown, QUESTION, "HELP", enter).expect("memory");
         (answer, String::from_utf8(shown).expect("text"))
     }
 

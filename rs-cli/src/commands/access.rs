@@ -3,6 +3,7 @@
 //! List and table show the nine public fields in their public order; JSON adds what stands behind them.
 
 use clap::Args;
+use rs_consent::compat::{self, ConnectionStatus};
 use rs_consent::{Grant, GrantState, Now};
 
 use crate::context::Context;
@@ -49,7 +50,7 @@ pub fn run(args: &AccessArgs, context: &mut Context) -> Result<Outcome, Failure>
 
 fn advise(grants: &[Grant], context: &mut Context, now: &Now) {
     if grants.is_empty() {
-        context.note("No remote support access exists.");
+        context.note(compat::NO_ACCESS);
     }
     if let Some(active) = grants.iter().find(|grant| grant.state == GrantState::Active) {
         let left = chrono::TimeDelta::from_std(active.remaining(now)).unwrap_or_default();
@@ -67,7 +68,7 @@ pub(crate) struct Connection {
 impl Connection {
     /// Asks the agent, where a grant is in force and the answer can matter.
     pub(crate) fn of_agent(context: &Context, matters: bool) -> Self {
-        let none = |error| Self { status: "NotConnected".to_owned(), error };
+        let none = |error| Self { status: ConnectionStatus::NotConnected.to_string(), error };
         if !matters {
             return none(None);
         }
@@ -82,15 +83,15 @@ impl Connection {
 /// One grant with the nine public fields; `SasCredential` is always blank.
 pub(crate) fn record(grant: &Grant, connection: &Connection, now: &Now) -> Record {
     let active = grant.state == GrantState::Active;
-    let (status, trouble) =
-        if active { (connection.status.as_str(), connection.error.clone()) } else { ("NotConnected", None) };
+    let closed = Connection { status: ConnectionStatus::Closed.to_string(), error: None };
+    let connection = if active { connection } else { &closed };
     Record::new()
         .field("State", grant.state.to_string())
         .field("CreatedAt", grant.created_at)
         .detail("UpdatedAt", grant.updated_at)
-        .field("ConnectionStatus", status)
-        .detail("ConnectionErrorMessage", trouble)
-        .detail("TargetService", "PowerShell")
+        .field("ConnectionStatus", connection.status.as_str())
+        .detail("ConnectionErrorMessage", connection.error.clone())
+        .detail("TargetService", compat::TARGET_SERVICE)
         .field("AccessLevel", grant.level.to_string())
         .field("ExpiresAt", grant.deadline.wall)
         .detail("SasCredential", Value::None)

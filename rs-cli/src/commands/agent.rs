@@ -29,7 +29,7 @@ pub enum AgentCommand {
 pub struct RunArgs {
     /// File with the relay's connection string for listening; never given on the command line [default: that of this
     /// state directory].
-    #[arg(long, value_name = "FILE", env = "REMOTE_SUPPORT_RELAY_CREDENTIAL_FILE")]
+    #[arg(long, value_name = "FILE", env = "REMOTE_SUPPORT_RELAY_CREDENTIAL_FILE", hide_env_values = true)]
     pub relay_credential_file: Option<PathBuf>,
     /// File with the certificate of the relay's authority, PEM [default: that of this state directory, else the
     /// system's authorities].

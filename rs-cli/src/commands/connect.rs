@@ -32,7 +32,7 @@ pub struct ConnectArgs {
     pub assignment: Option<PathBuf>,
     /// File with the relay's connection string for sending; never given on the command line [default: that of this
     /// state directory].
-    #[arg(long, value_name = "FILE", env = "REMOTE_SUPPORT_RELAY_CREDENTIAL_FILE")]
+    #[arg(long, value_name = "FILE", env = "REMOTE_SUPPORT_RELAY_CREDENTIAL_FILE", hide_env_values = true)]
     pub relay_credential_file: Option<PathBuf>,
     /// File with the certificate of the relay's authority, PEM [default: that of this state directory, else the
     /// system's authorities].

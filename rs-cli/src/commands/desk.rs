@@ -139,7 +139,10 @@ struct Profile {
 fn init(args: &InitArgs, context: &mut Context) -> Result<Outcome, Failure> {
     let key = keys::load_or_create(&context.state, Role::Desk)?;
     let profile = serde_json::json!(Profile { version: 1, name: args.desk_name.clone() });
-    files::write(&context.state.role(Role::Desk).file(PROFILE_NAME), format!("{profile}\n").as_bytes())?;
+    files::replace_secret(
+        &context.state.role(Role::Desk).file(PROFILE_NAME),
+        format!("{profile}\n").as_bytes(),
+    )?;
     let record = Record::new()
         .field("Name", args.desk_name.to_string())
         .field("PublicKey", key.public().to_string())

@@ -7,6 +7,7 @@
 use std::time::Instant;
 
 use clap::Args;
+use rs_consent::compat;
 use rs_consent::party::Method;
 
 use crate::context::Context;
@@ -27,7 +28,7 @@ pub struct DisableArgs {}
 /// confirm that its sessions are down (the consent is revoked then).
 pub fn run(_args: &DisableArgs, context: &mut Context) -> Result<Outcome, Failure> {
     let start = Instant::now();
-    context.note("Disabling Remote Support.");
+    context.note(compat::DISABLING);
     let changed = revoke(context)?;
     let ended = node::notify(context).map_err(|error| {
         Failure::from(error)
@@ -77,9 +78,10 @@ fn report(changed: bool, ended: Changed, start: Instant, context: &mut Context) 
         return Ok(Outcome::Partial);
     }
     if changed {
-        context.note(
-            "Remote Support successfully Disabled. What was collected under the consent before is not affected.",
-        );
+        context.note(format!(
+            "{} What was collected under the consent before is not affected.",
+            compat::DISABLED
+        ));
     } else {
         context.note("Remote Support was not enabled; nothing was changed.");
     }

@@ -10,7 +10,7 @@ use rs_consent::keys::Fingerprint;
 use rs_consent::party::Method;
 use rs_consent::request::{Opening, RequestState};
 use rs_consent::store::{Act, ConsentStore};
-use rs_consent::{AccessLevel, Consent, Grant, Minutes, Now, RequestNumber, Terms};
+use rs_consent::{AccessLevel, Consent, Grant, Minutes, Now, RequestNumber, Terms, compat};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::casefiles::{self, Paper};
@@ -20,7 +20,7 @@ use crate::outcome::{ErrorCode, Failure, Outcome};
 use crate::prompt::{self, Answer, EnterMeans};
 use crate::state::Role;
 use crate::values::{AccessLevelParser, NumberOrFile};
-use crate::{explain, files, node};
+use crate::{credential, explain, files, node};
 
 /// Options by which somebody agrees. They have no environment variable: agreeing is an act, not a setting that a
 /// shell could inherit.
@@ -50,7 +50,7 @@ pub struct EnableArgs {
     )]
     pub expire_in_minutes: Minutes,
     /// File with the relay credential that support handed out, mode 0600, or `-` for standard input.
-    #[arg(long, value_name = "FILE", env = "REMOTE_SUPPORT_SAS_CREDENTIAL_FILE")]
+    #[arg(long, value_name = "FILE", env = "REMOTE_SUPPORT_SAS_CREDENTIAL_FILE", hide_env_values = true)]
     pub sas_credential_file: Option<PathBuf>,
     /// Give access for this support request only: its 16-digit number, or the file with the desk's opening, which is
     /// confirmed on the way [default: any open request].
@@ -131,17 +131,28 @@ fn credential(
     context: &mut Context,
 ) -> Result<Option<SecretString>, Failure> {
     let Some(path) = &args.sas_credential_file else { return Ok(None) };
+    let text = read_credential(path, method, context)?;
+    let now = context.clock.now().wall;
+    let end = credential::check(&text, now)?;
+    if let Some(end) = end.filter(|end| *end < now + args.expire_in_minutes.delta()) {
+        context.note(format!(
+            "The relay credential ends at {}, before the consent does; nobody can connect after that.\n",
+            compat::print_date(end)
+        ));
+    }
+    Ok(Some(text))
+}
+
+fn read_credential(path: &Path, method: Method, context: &mut Context) -> Result<SecretString, Failure> {
     if path != Path::new("-") {
-        return files::read_secret(path).map(Some);
+        return files::read_secret(path);
     }
     if method == Method::Prompt {
-        return Err(Failure::new(
-            ErrorCode::InvalidValue,
-            "standard input cannot hold both the credential and the answer",
-        )
-        .next_step("put the credential into a file of mode 0600"));
+        let both = "standard input cannot hold both the credential and the answer";
+        return Err(Failure::new(ErrorCode::InvalidValue, both)
+            .next_step("put the credential into a file of mode 0600"));
     }
-    files::read_secret_from(&mut *context.console.input, "standard input").map(Some)
+    files::read_secret_from(&mut *context.console.input, "standard input")
 }
 
 /// The request that the consent is for, and the desk's opening if it is still to be confirmed.
@@ -207,7 +218,7 @@ fn agreement(
     }
     let enter = if args.compat_prompt { EnterMeans::Yes } else { EnterMeans::No };
     let console = &mut context.console;
-    Ok(prompt::ask(&mut *console.input, &mut *console.err, prompt::ENABLE_QUESTION, HELP, enter)?)
+    Ok(prompt::ask(&mut *console.input, &mut *console.err, compat::QUESTION, HELP, enter)?)
 }
 
 /// Nothing is granted. A node that has a store notes in its log that somebody was asked and said No.
@@ -227,14 +238,10 @@ fn store(
     credential: Option<&SecretString>,
     context: &mut Context,
 ) -> Result<Grant, Failure> {
-    context.note(format!(
-        "Enabling Remote Support for '{}' expiring in '{}' minutes.",
-        consent.level,
-        consent.minutes.get()
-    ));
+    context.note(compat::enabling(consent.level, consent.minutes));
     let store = node::open_store(context)?;
     if let Some(credential) = credential {
-        context.note("Using provided SAS credential to make remote support connection.");
+        context.note(compat::USING_SAS);
         let path = context.state.role(Role::Node).file(node::CREDENTIAL_NAME);
         files::replace_secret(&path, credential.expose_secret().as_bytes())?;
     }
@@ -243,7 +250,7 @@ fn store(
         store.confirm_opening(opening, &now)?;
     }
     let grant = store.enable(consent, &now)?;
-    context.note("Remote Support successfully Enabled.\n");
+    context.note(format!("{}\n", compat::ENABLED));
     advise(&store, consent.request, context, &now)?;
     Ok(grant)
 }

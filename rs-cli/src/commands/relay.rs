@@ -76,7 +76,7 @@ pub struct ConnectionStringArgs {
 #[derive(Debug, Args)]
 pub struct TokenArgs {
     /// File with the connection string [default: the sending one of this state directory].
-    #[arg(long, value_name = "FILE", env = "REMOTE_SUPPORT_RELAY_CREDENTIAL_FILE")]
+    #[arg(long, value_name = "FILE", env = "REMOTE_SUPPORT_RELAY_CREDENTIAL_FILE", hide_env_values = true)]
     pub relay_credential_file: Option<PathBuf>,
     /// Minutes for which the token is good, 1 to 1440.
     #[arg(

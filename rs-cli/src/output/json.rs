@@ -1,5 +1,6 @@
 //! JSON for programs: keys in camelCase, dates in RFC 3339, no control character unescaped.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use chrono::SecondsFormat;
@@ -16,19 +17,28 @@ pub(super) fn all(out: &mut dyn Write, records: &[Record]) -> io::Result<()> {
     value(out, &records)
 }
 
+pub(super) fn value(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
+    writeln!(out, "{}", escaped(&serde_json::to_string_pretty(value)?))
+}
+
+pub(super) fn line(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
+    writeln!(out, "{}", escaped(&serde_json::to_string(value)?))
+}
+
 /// serde_json escapes what JSON demands; DEL, C1 and direction marks are escaped here. Such characters can stand
 /// inside strings only, so replacing them in the finished text is safe; newlines outside strings stay.
-pub(super) fn value(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
-    let text = serde_json::to_string_pretty(value)?;
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
     let mut units = [0; 2];
     for c in text.chars() {
         if c == '\n' || !is_unsafe(c) {
-            write!(out, "{c}")?;
+            out.push(c);
         } else {
-            c.encode_utf16(&mut units).iter().try_for_each(|unit| write!(out, "\\u{unit:04x}"))?;
+            // Writing to a String cannot fail.
+            let _ = c.encode_utf16(&mut units).iter().try_for_each(|unit| write!(out, "\\u{unit:04x}"));
         }
     }
-    writeln!(out)
+    out
 }
 
 impl Serialize for Record {

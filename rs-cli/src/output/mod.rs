@@ -14,7 +14,8 @@ use std::io::{self, Write};
 
 use chrono::{DateTime, Utc};
 
-pub use text::{date, safe, safe_lines, span};
+pub use rs_consent::compat::print_date as date;
+pub use text::{safe, safe_lines, span};
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -216,6 +217,15 @@ pub fn write_all(out: &mut dyn Write, records: &[Record], mode: OutputMode, widt
 /// Those of `out`, and of a value that JSON cannot hold.
 pub fn write_json(out: &mut dyn Write, value: &impl serde::Serialize) -> io::Result<()> {
     json::value(out, value)
+}
+
+/// As [`write_json`], on a line of its own: the form of failures, and of results that are many.
+///
+/// # Errors
+///
+/// As [`write_json`].
+pub fn write_json_line(out: &mut dyn Write, value: &impl serde::Serialize) -> io::Result<()> {
+    json::line(out, value)
 }
 
 #[cfg(test)]

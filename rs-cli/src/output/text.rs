@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use unicode_width::UnicodeWidthChar;
 
 /// Whether a character could move the cursor, begin an escape sequence, break a line or reorder text.
@@ -41,11 +41,6 @@ fn escape(text: &str, keep: impl Fn(char) -> bool) -> String {
         }
     }
     out
-}
-
-/// An instant in the product's form, always UTC: `9/6/2023 10:05:52 PM +00:00`.
-pub fn date(instant: DateTime<Utc>) -> String {
-    instant.format("%-m/%-d/%Y %-I:%M:%S %p +00:00").to_string()
 }
 
 /// A span of time as people say it, by its two greatest units: `13 d 23 h`, `2 h 5 min`, `4 min 10 s`, `0 s`.

@@ -55,11 +55,25 @@ pub(crate) fn user_name() -> String {
     std::env::var("USERDOMAIN").map_or(name.clone(), |domain| format!("{domain}\\{name}"))
 }
 
+/// What Windows says where every place of a pipe is taken.
+const ERROR_PIPE_BUSY: i32 = 231;
+
+/// Pause before a taken pipe is tried again.
+const BUSY_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+
 /// The pipe between commands and agent, client's side.
 pub(crate) type ControlStream = NamedPipeClient;
 
 pub(crate) async fn connect_control(path: &Path) -> io::Result<ControlStream> {
-    ClientOptions::new().open(pipe_name(path))
+    loop {
+        match ClientOptions::new().open(pipe_name(path)) {
+            // The agent is about to offer the next place; the caller has a time limit of its own.
+            Err(error) if error.raw_os_error() == Some(ERROR_PIPE_BUSY) => {
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// The pipe between commands and agent, agent's side.
