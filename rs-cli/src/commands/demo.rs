@@ -115,7 +115,7 @@ fn paperwork(context: &mut Context) -> Result<(), Failure> {
     let file = requests.join("for-the-desk.json").display().to_string();
     for line in [
         &["request", "submit", "--reason", "A volume does not mount", "--file", &file][..],
-        &["desk", "init", "--name", "Demo Support"],
+        &["desk", "init", "--desk-name", "Demo Support"],
         &["desk", "open"],
         &["engineer", "init"],
         &["desk", "assign", "--engineer", "engineer@support.example"],
