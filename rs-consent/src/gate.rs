@@ -112,7 +112,7 @@ struct State {
     seen: Mutex<Option<Now>>,
 }
 
-/// One act of consent: which grant, and the how-manieth for it.
+/// One act of consent: the grant, and which consent for it, counted from 1.
 type Act = Option<(GrantId, u32)>;
 
 #[derive(Default)]
