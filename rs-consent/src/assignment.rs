@@ -68,6 +68,33 @@ impl Default for AssignmentMinutes {
 }
 
 /// What a desk assigns. Build one, then [`Assignment::issue`].
+///
+/// ```
+/// use rs_consent::assignment::{Assignment, AssignmentMinutes};
+/// use rs_consent::party::{Desk, Engineer, Node};
+/// use rs_consent::{AccessLevel, RequestNumber, SigningKey};
+///
+/// let [node, desk, engineer] = [1, 2, 3].map(|n| SigningKey::from_seed([n; 32]));
+/// let now = "2026-01-02T03:04:05Z".parse()?;
+/// let envelope = Assignment {
+///     id: uuid::Uuid::from_u128(1),
+///     desk: Desk { name: "Example desk".parse()?, key: desk.public() },
+///     request: RequestNumber::from_parts(now, 1),
+///     node: Node { name: "node-01".parse()?, key: node.public() },
+///     engineer: Engineer { id: "engineer@support.example".parse()?, key: engineer.public() },
+///     level_cap: AccessLevel::Diagnostics,
+///     issued_at: now,
+///     expires_at: now + AssignmentMinutes::DEFAULT.delta(),
+///     relay: None,
+/// }
+/// .issue(&desk)?;
+///
+/// let read = Assignment::verify(&envelope, &desk.public(), &node.public(), now)?;
+/// assert_eq!(read.engineer.key, engineer.public());
+/// let late = now + AssignmentMinutes::DEFAULT.delta();
+/// assert!(Assignment::verify(&envelope, &desk.public(), &node.public(), late).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, try_from = "Wire")]
 pub struct Assignment {

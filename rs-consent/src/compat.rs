@@ -212,7 +212,7 @@ impl AccessView {
             connection_error_message: connection_error.to_owned(),
             target_service: TARGET_SERVICE.to_owned(),
             access_level: grant.level.to_string(),
-            expires_at: grant.deadline.wall,
+            expires_at: grant.expires_at(),
             sas_credential: "",
         }
     }

@@ -69,6 +69,26 @@ pub struct Refusal {
 }
 
 /// The gate. Clones are the same gate.
+///
+/// ```
+/// use rs_consent::{Admission, Clock, EndCause, Facts, Gate, ManualClock, SigningKey};
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+///
+/// let clock = ManualClock::new("2026-01-02T03:04:05Z".parse()?);
+/// let gate = Gate::new(SigningKey::from_seed([1; 32]).public());
+/// let calls = Arc::new(AtomicUsize::new(0));
+/// let counter = Arc::clone(&calls);
+/// let subscription = gate.subscribe(Arc::new(move || drop(counter.fetch_add(1, Ordering::SeqCst))));
+///
+/// gate.load(Facts::default());
+/// gate.shut(EndCause::AgentStopped);
+/// assert_eq!(calls.load(Ordering::SeqCst), 2, "every change is told at once");
+/// let refusal = gate.admit(&Admission::default(), &clock.now()).unwrap_err();
+/// assert_eq!(refusal.code.as_str(), "gate-shut");
+/// # drop(subscription);
+/// # Ok::<(), chrono::ParseError>(())
+/// ```
 #[derive(Clone)]
 pub struct Gate(Arc<Inner>);
 
@@ -92,7 +112,7 @@ struct State {
     seen: Mutex<Option<Now>>,
 }
 
-/// One act of consent: which grant, and the how-manieth for it.
+/// One act of consent: the grant, and which consent for it, counted from 1.
 type Act = Option<(GrantId, u32)>;
 
 #[derive(Default)]

@@ -109,6 +109,29 @@ impl fmt::Display for GrantState {
 }
 
 /// One act of consent.
+///
+/// ```
+/// use rs_consent::party::{Grantor, Method};
+/// use rs_consent::{AccessLevel, Clock, Consent, Grant, GrantId, GrantState, ManualClock, Minutes, Terms};
+/// use std::time::Duration;
+///
+/// let clock = ManualClock::new("2026-01-02T03:04:05Z".parse()?);
+/// let consent = Consent {
+///     level: AccessLevel::Diagnostics,
+///     minutes: Minutes::MIN,
+///     terms: Terms::azure_local(),
+///     request: None,
+///     grantor: Grantor { user: "admin".parse()?, host: "node-01".parse()?, method: Method::Prompt },
+///     catalog: None,
+///     requested: clock.now(),
+/// };
+/// let grant = Grant::new(GrantId::new(uuid::Uuid::from_u128(1)), &consent, &clock.now())?;
+/// clock.advance(Duration::from_secs(3599));
+/// assert_eq!(grant.state_at(&clock.now()), GrantState::Active);
+/// clock.advance(Duration::from_secs(1));
+/// assert_eq!(grant.state_at(&clock.now()), GrantState::Expired);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[non_exhaustive]
@@ -236,6 +259,12 @@ impl Grant {
         }
         changes.extend(new.changes);
         Ok(Self { created_at: self.created_at, revision: self.revision.saturating_add(1), changes, ..new })
+    }
+
+    /// The first instant of the wall clock at which it no longer permits.
+    #[must_use]
+    pub const fn expires_at(&self) -> DateTime<Utc> {
+        self.deadline.wall
     }
 
     /// Where the grant stands at `now`.

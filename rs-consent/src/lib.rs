@@ -1,4 +1,8 @@
-#![doc = include_str!("../README.md")]
+#![cfg_attr(feature = "store", doc = include_str!("../README.md"))]
+#![cfg_attr(
+    not(feature = "store"),
+    doc = "The consent core of remote support, without its store; see the README."
+)]
 
 pub mod arm;
 pub mod assignment;

@@ -194,6 +194,28 @@ impl fmt::Display for RequestState {
 }
 
 /// A support request as the node keeps it.
+///
+/// ```
+/// use rs_consent::party::{Desk, Node};
+/// use rs_consent::request::{Opening, RequestState};
+/// use rs_consent::{Envelope, RequestNumber, SigningKey, SupportRequest};
+///
+/// let [node_key, desk_key] = [1, 2].map(|n| SigningKey::from_seed([n; 32]));
+/// let now = "2026-01-02T03:04:05Z".parse()?;
+/// let node = Node { name: "node-01".parse()?, key: node_key.public() };
+/// let mut request = SupportRequest::submit(RequestNumber::from_parts(now, 1), "disk is slow".parse()?, node, now);
+///
+/// // At the desk.
+/// let desk = Desk { name: "Example desk".parse()?, key: desk_key.public() };
+/// let opening = Opening { number: request.number, node_key: node_key.public(), desk, opened_at: now };
+/// let sent = Envelope::sign(&opening, &desk_key)?;
+///
+/// // At the node, after the operator has compared name and fingerprint.
+/// request.confirm(&Opening::verify(&sent, &node_key.public())?, now)?;
+/// assert_eq!(request.state(), RequestState::Open);
+/// assert_eq!(request.pinned_desk().map(|desk| desk.key), Some(desk_key.public()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SupportRequest {

@@ -31,7 +31,7 @@ pub enum Act {
     GrantEnabled {
         /// The grant.
         grant: GrantId,
-        /// The how-manieth consent for it.
+        /// Which consent for it, counted from 1.
         revision: u32,
         /// The level.
         level: AccessLevel,

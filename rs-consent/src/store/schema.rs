@@ -123,3 +123,23 @@ pub(super) fn checkpoint(connection: &Connection) {
     // Either way the data is safe in the log; the next change tries again.
     drop((patient, done, connection.busy_timeout(BUSY_WAIT)));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A killed process cannot show whether writes are synced; so the setting itself is checked.
+    #[test]
+    fn c23_writes_go_through_a_synced_write_ahead_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let connection = open(&dir.path().join("store.sqlite")).unwrap();
+        let text =
+            |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, String>(0)).unwrap();
+        let number =
+            |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(text("journal_mode"), "wal");
+        assert_eq!(number("synchronous"), 2, "FULL");
+        checkpoint(&connection);
+        assert_eq!(number("busy_timeout"), 10_000, "also after a checkpoint, which does not wait");
+    }
+}
