@@ -173,7 +173,7 @@ pub fn read_statement(path: &Path) -> Result<Envelope, Failure> {
 ///
 /// # Errors
 ///
-/// As [`write`].
+/// As [`write()`].
 pub fn write_statement(path: &Path, statement: &Envelope) -> Result<(), Failure> {
     write(path, format!("{}\n", statement.to_json()).as_bytes())
 }

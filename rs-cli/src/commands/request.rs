@@ -90,9 +90,11 @@ fn submit(args: &SubmitArgs, context: &mut Context) -> Result<Outcome, Failure> 
     let request = store.submit_request(args.reason.clone(), node, &context.clock.now())?;
     let statement = Envelope::sign(&request.submission(), &key)
         .map_err(|error| Failure::new(ErrorCode::Internal, "the request cannot be signed").because(error))?;
-    casefiles::store(&context.state, Role::Node, Paper::Request, request.number, &statement)?;
+    let kept = casefiles::store(&context.state, Role::Node, Paper::Request, request.number, &statement)?;
     let file = args.file.clone().unwrap_or_else(|| format!("request-{}.json", request.number).into());
-    files::write_statement(&file, &statement)?;
+    files::write_statement(&file, &statement).map_err(|failure| {
+        failure.next_step(format!("the request is made all the same; send the desk {}", kept.display()))
+    })?;
     context.print_one(
         &record(&request)
             .field("File", file.display().to_string())

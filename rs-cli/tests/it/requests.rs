@@ -182,3 +182,12 @@ fn a_reason_is_one_visible_line() {
     }
     assert!(!machine.state().exists());
 }
+
+#[test]
+fn a_request_whose_file_cannot_be_written_is_not_lost() {
+    let machine = Machine::new();
+    let run = machine.run("request submit --reason slow-disk --file no/such/place.json");
+    assert_ne!(run.code, 0);
+    let number = machine.json("request list")[0]["number"].as_str().expect("made").to_owned();
+    assert!(run.stderr.contains(&format!("{number}.request.json")), "{}", run.stderr);
+}
