@@ -411,7 +411,7 @@ impl Catalog {
         self.variant
     }
 
-    /// Headings with their names as published, Diagnostics first.
+    /// Headings with their names as published: those of Diagnostics first, each level's by name.
     #[must_use]
     pub fn groups(&self) -> &[Group] {
         &self.groups

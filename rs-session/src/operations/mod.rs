@@ -20,6 +20,7 @@
 //! | --- | --- |
 //! | [`catalog`] | the published lists, as data |
 //! | [`language`] | the line as syntax |
+//! | [`mod@complete`] | what may stand at the cursor |
 //! | [`mod@plan`] | the decision: typed, or refused |
 //! | [`objects`], [`compare`] | values, their order and comparisons |
 //! | [`pipeline`], [`format`] | objects through filters to text, streaming |
@@ -29,6 +30,7 @@
 
 pub mod catalog;
 pub mod compare;
+pub mod complete;
 #[cfg(feature = "driver")]
 pub mod executor;
 pub mod format;
@@ -51,6 +53,7 @@ pub mod wire;
 pub mod worker;
 
 pub use self::catalog::{Availability, Catalog, Effect, Effects, Machine, Policy, Variant};
+pub use self::complete::{Completion, complete};
 pub use self::language::{Pipeline, parse};
 pub use self::objects::{Object, Value};
 pub use self::plan::{Context, Limits, OutputForm, Plan, plan};

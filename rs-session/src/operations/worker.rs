@@ -136,7 +136,6 @@ fn become_reaper() -> io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-#[expect(clippy::unnecessary_wraps, reason = "the same signature on every system")]
 fn become_reaper() -> io::Result<()> {
     Ok(())
 }
