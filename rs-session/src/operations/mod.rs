@@ -1,7 +1,7 @@
 //! What a level permits, and nothing else: the operations engine.
 //!
 //! A line goes through four pure steps before anything of the machine is touched: [`parse`] reads it, the [`Catalog`]
-//! knows every published command, [`plan`] decides and makes a typed [`Plan`], and only a plan reaches an
+//! knows every published command, [`plan()`] decides and makes a typed [`Plan`], and only a plan reaches an
 //! [`executor`]. Refusals of all steps have one type, [`Refused`], with column, code and advice.
 //!
 //! ```
@@ -23,7 +23,7 @@
 //! | [`mod@complete`] | what may stand at the cursor |
 //! | [`mod@plan`] | the decision: typed, or refused |
 //! | [`objects`], [`compare`] | values, their order and comparisons |
-//! | [`pipeline`], [`format`] | objects through filters to text, streaming |
+//! | [`pipeline`], [`mod@format`] | objects through filters to text, streaming |
 //! | [`providers`] | who answers a command |
 //! | [`worker`], [`sandbox`] | execution in a process that can be killed whole |
 //! | [`executor`] | starting, reading and ending that process |

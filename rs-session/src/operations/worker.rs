@@ -5,7 +5,7 @@
 //! left below it. Its standard input is a lifeline: when the program that started it is gone, for whatever reason, the
 //! input ends and the supervisor takes the whole tree down. So an operation never outlives its session.
 //!
-//! The worker applies its [`sandbox`](super::sandbox), checks the plan once more and runs it.
+//! The worker applies its [`sandbox`], checks the plan once more and runs it.
 
 use std::io::{self, Read, Write};
 use std::process::{Command, ExitCode, Stdio};
