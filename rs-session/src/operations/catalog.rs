@@ -523,7 +523,7 @@ pub(super) fn closed_parameters() -> impl Iterator<Item = (&'static str, &'stati
 }
 
 /// States of a TCP connection that can be asked for.
-#[cfg(all(test, feature = "native"))]
+#[cfg(all(test, feature = "native", target_os = "linux"))]
 pub(super) fn tcp_states() -> &'static [&'static str] {
     definitions::TCP_STATES
 }

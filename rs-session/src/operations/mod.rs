@@ -22,6 +22,7 @@
 //! | [`language`] | the line as syntax |
 //! | [`mod@complete`] | what may stand at the cursor |
 //! | [`mod@plan`] | the decision: typed, or refused |
+//! | [`jea`] | a level's rights as PowerShell role and session files |
 //! | [`objects`], [`compare`] | values, their order and comparisons |
 //! | [`pipeline`], [`mod@format`] | objects through filters to text, streaming |
 //! | [`providers`] | who answers a command |
@@ -34,6 +35,7 @@ pub mod complete;
 #[cfg(feature = "driver")]
 pub mod executor;
 pub mod format;
+pub mod jea;
 pub mod language;
 #[cfg(feature = "native")]
 mod native;
