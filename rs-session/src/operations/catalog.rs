@@ -411,7 +411,7 @@ impl Catalog {
         self.variant
     }
 
-    /// Headings with their names as published, Diagnostics first.
+    /// Headings with their names as published: those of Diagnostics first, each level's by name.
     #[must_use]
     pub fn groups(&self) -> &[Group] {
         &self.groups
@@ -523,7 +523,7 @@ pub(super) fn closed_parameters() -> impl Iterator<Item = (&'static str, &'stati
 }
 
 /// States of a TCP connection that can be asked for.
-#[cfg(all(test, feature = "native"))]
+#[cfg(all(test, feature = "native", target_os = "linux"))]
 pub(super) fn tcp_states() -> &'static [&'static str] {
     definitions::TCP_STATES
 }

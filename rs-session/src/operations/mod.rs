@@ -1,7 +1,7 @@
 //! What a level permits, and nothing else: the operations engine.
 //!
 //! A line goes through four pure steps before anything of the machine is touched: [`parse`] reads it, the [`Catalog`]
-//! knows every published command, [`plan`] decides and makes a typed [`Plan`], and only a plan reaches an
+//! knows every published command, [`plan()`] decides and makes a typed [`Plan`], and only a plan reaches an
 //! [`executor`]. Refusals of all steps have one type, [`Refused`], with column, code and advice.
 //!
 //! ```
@@ -20,18 +20,22 @@
 //! | --- | --- |
 //! | [`catalog`] | the published lists, as data |
 //! | [`language`] | the line as syntax |
+//! | [`mod@complete`] | what may stand at the cursor |
 //! | [`mod@plan`] | the decision: typed, or refused |
+//! | [`jea`] | a level's rights as PowerShell role and session files |
 //! | [`objects`], [`compare`] | values, their order and comparisons |
-//! | [`pipeline`], [`format`] | objects through filters to text, streaming |
+//! | [`pipeline`], [`mod@format`] | objects through filters to text, streaming |
 //! | [`providers`] | who answers a command |
 //! | [`worker`], [`sandbox`] | execution in a process that can be killed whole |
 //! | [`executor`] | starting, reading and ending that process |
 
 pub mod catalog;
 pub mod compare;
+pub mod complete;
 #[cfg(feature = "driver")]
 pub mod executor;
 pub mod format;
+pub mod jea;
 pub mod language;
 #[cfg(feature = "native")]
 mod native;
@@ -51,6 +55,7 @@ pub mod wire;
 pub mod worker;
 
 pub use self::catalog::{Availability, Catalog, Effect, Effects, Machine, Policy, Variant};
+pub use self::complete::{Completion, complete};
 pub use self::language::{Pipeline, parse};
 pub use self::objects::{Object, Value};
 pub use self::plan::{Context, Limits, OutputForm, Plan, plan};

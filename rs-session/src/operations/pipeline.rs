@@ -105,7 +105,15 @@ pub struct Chain<'a, O: Output> {
     steps: Vec<Step>,
     end: End,
     output: &'a mut O,
-    quiet: bool,
+    on_error: OnError,
+}
+
+/// What `-ErrorAction` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OnError {
+    Show,
+    Hide,
+    End,
 }
 
 impl<'a, O: Output> Chain<'a, O> {
@@ -116,11 +124,12 @@ impl<'a, O: Output> Chain<'a, O> {
             OutputForm::Objects => End::Json,
             OutputForm::Text { width } => End::Text(Formatter::for_stages(&plan.stages, width)),
         };
-        let quiet = plan
-            .call
-            .text("ErrorAction")
-            .is_some_and(|action| action == "SilentlyContinue" || action == "Ignore");
-        Self { steps, end, output, quiet }
+        let on_error = match plan.call.text("ErrorAction") {
+            Some("SilentlyContinue" | "Ignore") => OnError::Hide,
+            Some("Stop") => OnError::End,
+            _ => OnError::Show,
+        };
+        Self { steps, end, output, on_error }
     }
 
     /// Ends the flow: what is held back comes out.
@@ -150,7 +159,11 @@ impl<O: Output> Sink for Chain<'_, O> {
     }
 
     fn warn(&mut self, text: &str) -> Result<(), Stop> {
-        if self.quiet { Ok(()) } else { self.output.error(&super::objects::harmless(text)) }
+        match self.on_error {
+            OnError::Show => self.output.error(&super::objects::harmless(text)),
+            OnError::Hide => Ok(()),
+            OnError::End => Err(Stop::Failed(text.to_owned())),
+        }
     }
 
     fn flush(&mut self) -> Result<(), Stop> {

@@ -53,6 +53,8 @@ impl Default for Registry {
     fn default() -> Self {
         let mut registry = Self(BTreeMap::new());
         registry = registry
+            .with("Clear-Host", nothing)
+            .with("Exit-PSSession", nothing)
             .with("Get-Command", get_command)
             .with("Get-Help", get_help)
             .with("Get-FormatData", get_format_data);
@@ -102,6 +104,11 @@ impl Registry {
 /// True if the list is empty or one of its patterns fits.
 pub(super) fn fits_any(patterns: &[String], text: &str) -> bool {
     patterns.is_empty() || patterns.iter().any(|pattern| wildcard(pattern, text, false))
+}
+
+/// Commands of the session itself: the two ends of the session act on them, there is nothing to run.
+fn nothing(_: &Plan, _: &mut dyn Sink) -> Result<(), ProviderError> {
+    Ok(())
 }
 
 /// What a session permits.

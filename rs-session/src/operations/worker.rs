@@ -5,9 +5,10 @@
 //! left below it. Its standard input is a lifeline: when the program that started it is gone, for whatever reason, the
 //! input ends and the supervisor takes the whole tree down. So an operation never outlives its session.
 //!
-//! The worker applies its [`sandbox`](super::sandbox), checks the plan once more and runs it.
+//! The worker applies its [`sandbox`], checks the plan once more and runs it.
 
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
 use super::pipeline::Stop;
@@ -98,7 +99,7 @@ fn supervise() -> io::Result<ExitCode> {
 }
 
 fn start_worker(mark: &str) -> io::Result<std::process::Child> {
-    let mut command = Command::new(std::env::current_exe()?);
+    let mut command = Command::new(own_program()?);
     command.args(std::env::args_os().skip(1)).env_clear().current_dir(root_directory());
     for name in ENVIRONMENT {
         if let Some(value) = std::env::var_os(name) {
@@ -108,6 +109,12 @@ fn start_worker(mark: &str) -> io::Result<std::process::Child> {
     command.env(MARK, mark).env(SUPERVISOR, std::process::id().to_string());
     command.stdin(Stdio::piped()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
     command.spawn()
+}
+
+/// This program's file; on Linux also after an update has put another file in its place.
+fn own_program() -> io::Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    Ok(if cfg!(target_os = "linux") && !program.exists() { PathBuf::from("/proc/self/exe") } else { program })
 }
 
 /// A directory that is always there and holds nothing of ours.
@@ -136,7 +143,6 @@ fn become_reaper() -> io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-#[expect(clippy::unnecessary_wraps, reason = "the same signature on every system")]
 fn become_reaper() -> io::Result<()> {
     Ok(())
 }

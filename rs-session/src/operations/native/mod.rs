@@ -91,7 +91,9 @@ mod tests {
         let registry = Registry::default();
         for entry in Catalog::azure_local().permitted(AccessLevel::DiagnosticsRepair, Policy::default()) {
             let native = entry.availability(Machine::current()) == Availability::Native;
-            let source = entry.definition.is_some_and(|definition| definition.role == Role::Source);
+            let source = entry
+                .definition
+                .is_some_and(|definition| matches!(definition.role, Role::Source | Role::Session));
             assert_eq!(native && source, registry.has(&entry.name), "{}", entry.name);
         }
     }
