@@ -430,3 +430,13 @@ async fn p17_two_nodes_of_which_one_is_blocked() {
     let same = probe::compare(&[("node-01".into(), open.clone()), ("node-02".into(), open)]);
     assert!(same.differences.is_empty());
 }
+
+#[test]
+fn what_goes_between_threads_can() {
+    fn check<T: Send + Sync + Unpin + 'static>() {}
+    check::<rs_proxy::net::Stream>();
+    check::<Dialer>();
+    check::<Plan>();
+    check::<Report>();
+    check::<rs_proxy::Failure>();
+}
