@@ -181,7 +181,7 @@ async fn serve(mut stream: TcpStream, fates: &HashMap<String, Fate>, default: Fa
         Fate::Once(acceptor) => {
             let _ = stream.write_all(ok).await;
             let mut byte = [0];
-            let waiting = tokio::time::timeout(Duration::from_millis(100), stream.peek(&mut byte));
+            let waiting = tokio::time::timeout(Duration::from_millis(700), stream.peek(&mut byte));
             if waiting.await.is_ok() {
                 endpoint(stream, acceptor, Habit::default()).await;
             }

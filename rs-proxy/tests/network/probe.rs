@@ -398,7 +398,7 @@ async fn p10_an_idle_tunnel_that_is_cut_is_a_warning() {
     for (fate, cut) in [(bed.healthy(), false), (Fate::Once(acceptor(&bed.genuine, &NAMES, 0)), true)] {
         let mut plan = bed.plan(bed.exit(Some((NAMESPACE, fate))).await.url());
         plan.profile = plan.profile.only(["servicebus"]).unwrap();
-        plan.idle = Some(Duration::from_millis(300));
+        plan.idle = Some(Duration::from_secs(2));
         let report = probe::run(plan, Arc::new(Quiet)).await;
         assert_eq!(report.endpoints[0].warnings.iter().any(|w| w.contains("is cut")), cut, "{report}");
     }

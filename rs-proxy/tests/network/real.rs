@@ -276,14 +276,15 @@ async fn p04_lists_in_squid_as_customers_have_them() {
 async fn p05_behind_squid_nothing_answers() {
     let Some(path) = program("squid") else { return };
     let bed = Bed::new();
-    // No exit: names do not resolve, for the only DNS server is a closed port of this machine.
-    let running = squid(
-        &path,
-        directory(),
-        "http_access allow all\ndns_timeout 1 second\ndns_retransmit_interval 1 second\n",
-    )
-    .unwrap();
-    let report = bed.probe(running.url()).await;
+    // No exit: the only DNS server is a port of this machine, and whatever listens there knows no name in .invalid.
+    let lines = "http_access allow all\ndns_timeout 1 second\ndns_retransmit_interval 1 second\n";
+    let running = squid(&path, directory(), lines).unwrap();
+    let profile =
+        Profile::custom(["relay.bed.invalid".parse().unwrap(), "login.bed.invalid".parse().unwrap()])
+            .unwrap();
+    let mut plan = bed.plan(running.url());
+    plan.profile = profile;
+    let report = probe::run(plan, Arc::new(Quiet)).await;
     for endpoint in &report.endpoints {
         assert_eq!(endpoint.hop, Some(Hop::ProxyUpstream), "{report}");
     }
