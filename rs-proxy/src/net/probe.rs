@@ -292,7 +292,7 @@ impl fmt::Display for Comparison {
 /// # Cancel safety
 ///
 /// Dropping the future ends all probes.
-pub async fn run<P: Progress + 'static>(plan: Plan, progress: Arc<P>) -> Report {
+pub async fn run(plan: Plan, progress: Arc<dyn Progress>) -> Report {
     let begun = Instant::now();
     let plan = Arc::new(plan);
     let next = Arc::new(AtomicUsize::new(0));
@@ -321,10 +321,10 @@ pub async fn run<P: Progress + 'static>(plan: Plan, progress: Arc<P>) -> Report 
 }
 
 /// Takes endpoints until none is left.
-async fn work<P: Progress>(
+async fn work(
     plan: Arc<Plan>,
     next: Arc<AtomicUsize>,
-    progress: Arc<P>,
+    progress: Arc<dyn Progress>,
 ) -> Vec<(usize, EndpointReport)> {
     let mut done = Vec::new();
     loop {

@@ -93,7 +93,8 @@ impl Opening<'_> {
             Route::Proxy(proxy) => self.through(proxy, watch).await,
             Route::Unusable(reason) => {
                 watch.begin(Hop::Settings);
-                let fix = format!("set the proxy as http://host:port: {}", crate::settings::commands(None));
+                let commands = crate::settings::commands(None, None).join("\n");
+                let fix = format!("set the proxy as http://host:port:\n{commands}");
                 Err(Failure::new(Hop::Settings, reason.clone(), "the proxy setting cannot be used", fix))
             }
         }

@@ -325,6 +325,29 @@ fn lint(entry: &str, problem: &str, instead: Option<String>) -> Lint {
     Lint { entry: entry.to_owned(), problem: problem.to_owned(), instead }
 }
 
+/// A list of either dialect as a Windows list. What Windows cannot say is left out.
+pub(crate) fn to_windows(list: &str) -> String {
+    let translate = |entry: &str| match entry.strip_prefix('.') {
+        _ if entry == "<local>" || entry == ".svc" => None,
+        _ if entry.contains('/') => cidr_to_star(entry),
+        Some(name) => Some(format!("*.{name}")),
+        None => Some(entry.to_owned()),
+    };
+    windows_entries(list).filter_map(translate).collect::<Vec<_>>().join(";")
+}
+
+/// A list of either dialect as `NO_PROXY`, with `.svc`, which Azure Local wants there.
+pub(crate) fn to_no_proxy(list: &str) -> String {
+    let translate = |entry: &str| match entry.strip_prefix("*.") {
+        _ if entry.starts_with('<') || entry == "*" || entry == ".svc" => None,
+        Some(name) => Some(format!(".{name}")),
+        None if entry.contains('*') => star_network(entry),
+        None => Some(entry.to_owned()),
+    };
+    let entries = windows_entries(list).filter_map(translate);
+    entries.chain(std::iter::once(".svc".to_owned())).collect::<Vec<_>>().join(",")
+}
+
 /// `192.168.1.*` as `192.168.1.0/24`.
 fn star_network(entry: &str) -> Option<String> {
     let head = entry.trim_end_matches(['*', '.']);

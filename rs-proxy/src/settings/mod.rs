@@ -445,26 +445,50 @@ fn disagreement(settings: &[Setting]) -> Option<Finding> {
     };
     let other = settings.iter().skip(1).find(|other| !same(other))?;
     let name = |s: &Setting| s.proxy.as_ref().map_or_else(|| "direct".to_owned(), ToString::to_string);
+    let bypass = settings.iter().find_map(|setting| match &setting.bypass {
+        Bypass::NoProxy(list) | Bypass::Windows(list) => Some(list.as_str()),
+        Bypass::None | Bypass::Services(_) => None,
+    });
+    let commands = commands(winner.proxy.as_ref().or(other.proxy.as_ref()), bypass).join("\n");
     Some(Finding::warning(
         None,
         format!(
-            "the settings disagree: {} says {}, {} says {}; set all to the same: {}",
+            "the settings disagree: {} says {}, {} says {}; set all to the same:\n{commands}",
             winner.source.describe(),
             name(winner),
             other.source.describe(),
             name(other),
-            commands(winner.proxy.as_ref())
         ),
     ))
 }
 
-/// The three commands that set a proxy on a node of Azure Local.
+/// The commands that set one proxy in all three places of a node of Azure Local, each with the bypass list in its own
+/// dialect. `bypass` is a list in either dialect; none gives an example.
+///
+/// # Examples
+///
+/// ```
+/// use rs_proxy::settings::commands;
+///
+/// let proxy = "http://proxy.example:8080".parse()?;
+/// let [wininet, winhttp, environment] = commands(Some(&proxy), Some("localhost;*.contoso.com;192.168.1.*"));
+/// assert!(wininet.contains("*.contoso.com;192.168.1.*"));
+/// assert!(winhttp.starts_with("netsh winhttp set proxy http://proxy.example:8080"));
+/// assert!(environment.contains("localhost,.contoso.com,192.168.1.0/24,.svc"));
+/// # Ok::<(), rs_proxy::settings::ProxyUrlError>(())
+/// ```
 #[must_use]
-pub fn commands(proxy: Option<&ProxyUrl>) -> String {
+pub fn commands(proxy: Option<&ProxyUrl>, bypass: Option<&str>) -> [String; 3] {
     let proxy = proxy.map_or_else(|| "http://proxy.contoso.example:8080".to_owned(), ToString::to_string);
-    format!(
-        "Set-WinInetProxy -ProxySettingsPerUser 0 -ProxyServer {proxy} -ProxyBypass \"localhost;127.0.0.1;*.contoso.example\" | \
-         netsh winhttp set proxy {proxy} bypass-list=\"localhost;127.0.0.1;*.contoso.example\" | \
-         [Environment]::SetEnvironmentVariable('HTTPS_PROXY','{proxy}','Machine') with NO_PROXY \"localhost,127.0.0.1,.contoso.example,.svc\""
-    )
+    let bypass = bypass.unwrap_or("localhost;127.0.0.1;*.contoso.example");
+    let windows = bypass::to_windows(bypass);
+    let no_proxy = bypass::to_no_proxy(bypass);
+    [
+        format!("Set-WinInetProxy -ProxySettingsPerUser 0 -ProxyServer {proxy} -ProxyBypass \"{windows}\""),
+        format!("netsh winhttp set proxy {proxy} bypass-list=\"{windows}\""),
+        format!(
+            "foreach ($name in 'HTTP_PROXY','HTTPS_PROXY') {{ [Environment]::SetEnvironmentVariable($name,'{proxy}','Machine') }}; \
+             [Environment]::SetEnvironmentVariable('NO_PROXY','{no_proxy}','Machine')"
+        ),
+    ]
 }

@@ -35,6 +35,20 @@ pub(crate) fn ca(organisation: &str, name: &str) -> Issuer {
 
 /// A TLS server side for some names, issued by a CA, valid around a day offset from now.
 pub(crate) fn acceptor(issuer: &Issuer, names: &[&str], days: i64) -> TlsAcceptor {
+    let (leaf, key) = leaf(issuer, names, days);
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let config =
+        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![leaf.der().clone()], key)
+            .unwrap();
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// A certificate for some names with its key.
+pub(crate) fn leaf(issuer: &Issuer, names: &[&str], days: i64) -> (rcgen::Certificate, KeyPair) {
     let mut params =
         CertificateParams::new(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>()).unwrap();
     let now = i64::try_from(UnixTime::now().as_secs()).unwrap() + days * 86400;
@@ -48,15 +62,7 @@ pub(crate) fn acceptor(issuer: &Issuer, names: &[&str], days: i64) -> TlsAccepto
     params.distinguished_name.push(DnType::CommonName, "asztrsprod.eastus.cloudapp.azure.com");
     let key = KeyPair::generate().unwrap();
     let leaf = params.signed_by(&key, issuer).unwrap();
-    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let config =
-        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![leaf.der().clone()], key)
-            .unwrap();
-    TlsAcceptor::from(Arc::new(config))
+    (leaf, key)
 }
 
 /// All names of the public profile.
@@ -175,7 +181,7 @@ async fn serve(mut stream: TcpStream, fates: &HashMap<String, Fate>, default: Fa
         Fate::Once(acceptor) => {
             let _ = stream.write_all(ok).await;
             let mut byte = [0];
-            let waiting = tokio::time::timeout(Duration::from_millis(100), stream.peek(&mut byte));
+            let waiting = tokio::time::timeout(Duration::from_millis(700), stream.peek(&mut byte));
             if waiting.await.is_ok() {
                 endpoint(stream, acceptor, Habit::default()).await;
             }

@@ -398,7 +398,7 @@ async fn p10_an_idle_tunnel_that_is_cut_is_a_warning() {
     for (fate, cut) in [(bed.healthy(), false), (Fate::Once(acceptor(&bed.genuine, &NAMES, 0)), true)] {
         let mut plan = bed.plan(bed.exit(Some((NAMESPACE, fate))).await.url());
         plan.profile = plan.profile.only(["servicebus"]).unwrap();
-        plan.idle = Some(Duration::from_millis(300));
+        plan.idle = Some(Duration::from_secs(2));
         let report = probe::run(plan, Arc::new(Quiet)).await;
         assert_eq!(report.endpoints[0].warnings.iter().any(|w| w.contains("is cut")), cut, "{report}");
     }
@@ -429,4 +429,14 @@ async fn p17_two_nodes_of_which_one_is_blocked() {
     assert!(compared.to_string().contains("usable on node-01; not on node-02 (proxy-policy)"), "{compared}");
     let same = probe::compare(&[("node-01".into(), open.clone()), ("node-02".into(), open)]);
     assert!(same.differences.is_empty());
+}
+
+#[test]
+fn what_goes_between_threads_can() {
+    fn check<T: Send + Sync + Unpin + 'static>() {}
+    check::<rs_proxy::net::Stream>();
+    check::<Dialer>();
+    check::<Plan>();
+    check::<Report>();
+    check::<rs_proxy::Failure>();
 }

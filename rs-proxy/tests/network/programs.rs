@@ -108,13 +108,17 @@ pub(crate) fn squid(program: &Path, directory: TempDir, lines: &str) -> Option<R
     let port = free_port();
     let dir = directory.path().display().to_string();
     let body = lines.replace("{port}", &port.to_string()).replace("{dir}", &dir);
-    let listen =
-        if body.contains("http_port") { String::new() } else { format!("http_port 127.0.0.1:{port}\n") };
+    let hosts = if body.contains("hosts_file") { "" } else { "hosts_file none\n" };
+    let listen = if body.contains("http_port") || body.contains("https_port") {
+        String::new()
+    } else {
+        format!("http_port 127.0.0.1:{port}\n")
+    };
     let text = format!(
         "{listen}{body}\nvisible_hostname bed.invalid\npid_filename none\naccess_log none\ncache_log /dev/null\n\
          cache_store_log none\ncache deny all\ncache_mem 8 MB\nmemory_pools off\nshutdown_lifetime 0 seconds\n\
          coredump_dir none\ndns_nameservers 127.0.0.1\nnetdb_filename none\npinger_enable off\n\
-         max_filedescriptors 1024\nicp_port 0\nhosts_file none\n"
+         max_filedescriptors 1024\nicp_port 0\n{hosts}"
     );
     let path = directory.path().join("squid.conf");
     fs::write(&path, text).unwrap();

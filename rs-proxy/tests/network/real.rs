@@ -11,7 +11,7 @@ use rs_proxy::settings::Settings;
 use rs_proxy::{Cloud, Format, Hop, Profile, render};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::bed::{Bed, Exit, NAMESPACE, ca, connect_status};
+use crate::bed::{Bed, Exit, NAMESPACE, ca, connect_status, leaf};
 use crate::programs::{Running, directory, program, squid, tinyproxy};
 
 const ARTICLE: &str = "*.servicebus.windows.net\n*.core.windows.net\nlogin.microsoftonline.com\n\
@@ -276,17 +276,55 @@ async fn p04_lists_in_squid_as_customers_have_them() {
 async fn p05_behind_squid_nothing_answers() {
     let Some(path) = program("squid") else { return };
     let bed = Bed::new();
-    // No exit: names do not resolve, for the only DNS server is a closed port of this machine.
-    let running = squid(
-        &path,
-        directory(),
-        "http_access allow all\ndns_timeout 1 second\ndns_retransmit_interval 1 second\n",
-    )
-    .unwrap();
-    let report = bed.probe(running.url()).await;
+    // No exit: the only DNS server is a port of this machine, and whatever listens there knows no name in .invalid.
+    let lines = "http_access allow all\ndns_timeout 1 second\ndns_retransmit_interval 1 second\n";
+    let running = squid(&path, directory(), lines).unwrap();
+    let profile =
+        Profile::custom(["relay.bed.invalid".parse().unwrap(), "login.bed.invalid".parse().unwrap()])
+            .unwrap();
+    let mut plan = bed.plan(running.url());
+    plan.profile = profile;
+    let report = probe::run(plan, Arc::new(Quiet)).await;
     for endpoint in &report.endpoints {
         assert_eq!(endpoint.hop, Some(Hop::ProxyUpstream), "{report}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p05_behind_squid_the_connection_is_refused() {
+    let Some(path) = program("squid") else { return };
+    if std::net::TcpStream::connect("127.0.0.1:443").is_ok() {
+        println!("skipped: something listens on port 443 of this machine");
+        return;
+    }
+    let directory = directory();
+    fs::write(directory.path().join("hosts"), "127.0.0.1 login.microsoftonline.com\n").unwrap();
+    let running = squid(&path, directory, "http_access allow all\nhosts_file {dir}/hosts\n").unwrap();
+    let bed = Bed::new();
+    let mut plan = bed.plan(running.url());
+    plan.profile = plan.profile.only(["login"]).unwrap();
+    let report = probe::run(plan, Arc::new(Quiet)).await;
+    assert_eq!(report.endpoints[0].hop, Some(Hop::ProxyUpstream), "{report}");
+    assert!(report.endpoints[0].explanation.contains("ERR_CONNECT_FAIL"), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p05_a_squid_behind_tls() {
+    let Some(path) = program("squid") else { return };
+    let bed = Bed::new();
+    let exit = bed.exit(None).await;
+    let directory = directory();
+    let (certificate, key) = leaf(&bed.genuine, &["proxy.example"], 0);
+    fs::write(directory.path().join("proxy.pem"), certificate.pem() + &key.serialize_pem()).unwrap();
+    let conf =
+        to_exit(&exit) + "https_port 127.0.0.1:{port} tls-cert={dir}/proxy.pem\nhttp_access allow all\n";
+    let running = squid(&path, directory, &conf).unwrap();
+    let port = running.address.port();
+    let mut plan = bed.plan(format!("https://proxy.example:{port}").parse().unwrap());
+    plan.resolve.add(format!("proxy.example:{port}:127.0.0.1").parse().unwrap());
+    usable(&probe::run(plan, Arc::new(Quiet)).await, &ALL);
+    let plain = bed.probe(running.url()).await; // http:// to a port that speaks TLS
+    assert!(plain.endpoints.iter().all(|e| e.hop == Some(Hop::ProxyHttp)), "{plain}");
 }
 
 /// A helper script for squid's Basic authentication: the one user is `node`, with password `secret`.
