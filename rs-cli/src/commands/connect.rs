@@ -1,7 +1,7 @@
 //! `connect`: the engineer's console, interactive or scripted.
 //!
-//! The session is joined by [`join`]; what comes of a line is shown by [`show`]; where lines come from is the one
-//! difference between the console ([`console`]), a script, and lines on standard input.
+//! The session is joined by `join`; what comes of a line is shown by `show`; where lines come from is the one
+//! difference between the console (`console`), a script, and lines on standard input.
 
 mod console;
 mod join;
