@@ -1,4 +1,5 @@
-//! Azure Relay Hybrid Connections.
+#![cfg_attr(all(feature = "client", feature = "server"), doc = include_str!("../README.md"))]
+#![cfg_attr(not(all(feature = "client", feature = "server")), doc = "Azure Relay Hybrid Connections, in part.")]
 
 #[cfg(feature = "client")]
 pub mod client;

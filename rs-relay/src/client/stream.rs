@@ -32,12 +32,16 @@ const CONTROL_BYTES_MAX: usize = 1024;
 /// A relay drops a half-closed side that is silent for 10 s. Nobody reads then, so nobody would answer its Pings.
 const HALF_CLOSED_INTERVAL: Duration = Duration::from_secs(4);
 
+/// How long a stream that was shut down and dropped waits for the other side's end.
+const LINGER: Duration = Duration::from_secs(10);
+
 /// A connection through the relay: reads and writes bytes in order.
 ///
 /// * `shutdown` ends the own direction with a Close frame; reading goes on until the other side has ended its own.
 /// * The end of the other direction is an ordinary end of file when the other side closed in order. When it was lost,
 ///   reading fails with [`io::ErrorKind::ConnectionAborted`], after all that had arrived.
-/// * When it is dropped without `shutdown` the other side sees an abort.
+/// * When it is dropped without `shutdown` the other side sees an abort. After `shutdown` it may be dropped at once: what was
+///   written arrives.
 /// * A task of its own keeps the connection alive while nobody reads or writes.
 ///
 /// # Cancel safety
@@ -91,7 +95,30 @@ fn lock(core: &Mutex<Core>) -> MutexGuard<'_, Core> {
 impl Drop for RelayStream {
     fn drop(&mut self) {
         self.keeper.abort();
+        let core = self.core();
+        let ending = core.close_sent && core.peer_close.is_none() && core.dead.is_none();
+        drop(core);
+        if let (true, Ok(runtime)) = (ending, tokio::runtime::Handle::try_current()) {
+            runtime.spawn(linger(Arc::clone(&self.core)));
+        }
     }
+}
+
+/// Reads and drops what still comes until the other side has closed, too.
+///
+/// A socket that is closed with unread bytes is reset, and a reset destroys what is still on its way to the other side.
+async fn linger(core: Arc<Mutex<Core>>) {
+    let _ = tokio::time::timeout(LINGER, async {
+        let mut sink = vec![0; 4096];
+        loop {
+            let mut buffer = ReadBuf::new(&mut sink);
+            let read = poll_fn(|cx| lock(&core).poll_read(cx, &mut buffer)).await;
+            if read.is_err() || buffer.filled().is_empty() {
+                return;
+            }
+        }
+    })
+    .await;
 }
 
 impl fmt::Debug for RelayStream {
