@@ -27,9 +27,8 @@ use crate::outcome::{ErrorCode, Failure};
 /// # Ok::<(), rs_cli::outcome::Failure>(())
 /// ```
 pub fn check(text: &SecretString, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, Failure> {
-    let text: ConnectionString = text.expose_secret().trim().parse().map_err(unusable)?;
-    HybridConnection::from_connection_string(&text).map_err(unusable)?;
-    match text.credential() {
+    connection(text)?;
+    match parse(text)?.credential() {
         Credential::Key { .. } => Ok(None),
         Credential::Token(token) => {
             let end = SasToken::parse(token.expose_secret()).map_err(unusable)?.expires_at();
@@ -37,6 +36,19 @@ pub fn check(text: &SecretString, now: DateTime<Utc>) -> Result<Option<DateTime<
         }
         _ => Err(unusable("it holds neither a key nor a token")),
     }
+}
+
+/// The hybrid connection that a credential leads to.
+///
+/// # Errors
+///
+/// [`ErrorCode::InvalidFile`], with the form that is expected.
+pub fn connection(text: &SecretString) -> Result<HybridConnection, Failure> {
+    HybridConnection::from_connection_string(&parse(text)?).map_err(unusable)
+}
+
+fn parse(text: &SecretString) -> Result<ConnectionString, Failure> {
+    text.expose_secret().trim().parse().map_err(unusable)
 }
 
 fn unusable(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Failure {

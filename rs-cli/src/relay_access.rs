@@ -6,11 +6,9 @@
 use std::path::{Path, PathBuf};
 
 use rs_relay::client::{Connector, HybridConnection, Trust};
-use rs_relay::proto::ConnectionString;
-use secrecy::ExposeSecret as _;
 
 use crate::commands::relay::Side;
-use crate::files;
+use crate::{credential, files};
 use crate::node::CREDENTIAL_NAME;
 use crate::outcome::{ErrorCode, Failure};
 use crate::state::{Role, StateDir};
@@ -63,15 +61,8 @@ impl RelayAccess {
     /// [`ErrorCode::UnsafePermissions`].
     pub fn open(&self) -> Result<Reach, Failure> {
         let path = self.credential_file().ok_or_else(|| self.no_credential())?;
-        let text = files::read_secret(&path)?;
-        let invalid = |error: &dyn std::error::Error| {
-            Failure::new(ErrorCode::InvalidFile, "the relay credential cannot be used")
-                .about(path.display().to_string())
-                .because(error.to_string())
-                .next_step("it is one line: Endpoint=sb://HOST/;SharedAccessKeyName=…;SharedAccessKey=…;EntityPath=…")
-        };
-        let text: ConnectionString = text.expose_secret().trim().parse().map_err(|error| invalid(&error))?;
-        let connection = HybridConnection::from_connection_string(&text).map_err(|error| invalid(&error))?;
+        let connection = credential::connection(&files::read_secret(&path)?)
+            .map_err(|failure| failure.about(path.display().to_string()))?;
         Ok(Reach { connection, connector: self.connector()? })
     }
 
