@@ -229,13 +229,14 @@ mod no_text_panics {
         }
 
         #[test]
-        fn a_password_in_a_proxy_setting_never_shows(password in "[a-zA-Z0-9%!$]{8,20}", rest in "[a-z:/@]{0,8}") {
+        fn a_password_in_a_proxy_setting_never_shows(password in "[a-zA-Z0-9%!$,;'\"/?#=]{8,20}", rest in "[a-z:/@]{0,8}") {
+            let password = format!("s3cret{password}t3rces");
             let text = format!("http://user:{password}@proxy.example:3128{rest}");
             let shown = match text.parse::<ProxyUrl>() {
                 Ok(proxy) => format!("{proxy} {proxy:?}"),
                 Err(error) => format!("{error} {error:?}"),
             };
-            prop_assert!(!shown.contains(&password), "{shown}");
+            prop_assert!(!shown.contains("s3cret") && !shown.contains("t3rces"), "{shown}");
         }
 
         #[test]
