@@ -433,3 +433,30 @@ fn ten_thousand_lines_are_no_matter() {
     assert_eq!(check(ListFormat::Squid, &list).endpoints[0].line, Some(10_001));
     assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
 }
+
+/// The published table of what the same text means to each product, for `S` = servicebus.windows.net.
+#[test]
+fn p04_one_text_many_meanings() {
+    use ListFormat::{AzureFirewall, Fortigate, Paloalto, Squid, Zscaler};
+    let formats = [Squid, AzureFirewall, Paloalto, Zscaler, Fortigate];
+    let no = NeverMatches;
+    for (text, row) in [
+        ("*.servicebus.windows.net", [no, Covered, Covered, no, Covered]),
+        (".servicebus.windows.net", [Covered, no, no, Covered, no]),
+        ("servicebus.windows.net", [Missing, Missing, Missing, Missing, Missing]),
+        ("*servicebus.windows.net", [no, OverBroad, no, no, OverBroad]),
+    ] {
+        for (format, expected) in formats.into_iter().zip(row) {
+            relay(format, &[(text, expected)]);
+        }
+    }
+}
+
+#[test]
+fn squid_means_either_of_its_files() {
+    let conf = "acl a dstdomain .servicebus.windows.net\nhttp_access allow a\n";
+    assert_eq!(check(ListFormat::Squid, conf).format, ListFormat::SquidConf);
+    assert_eq!(check(ListFormat::SquidConf, ".servicebus.windows.net\n").format, ListFormat::Squid);
+    assert_eq!("NETSH".parse::<ListFormat>().unwrap(), ListFormat::WindowsBypass);
+    assert!("sqid".parse::<ListFormat>().unwrap_err().to_string().contains("squid-conf"));
+}

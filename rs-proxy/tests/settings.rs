@@ -204,3 +204,50 @@ fn p16_what_the_arc_gateway_does_not_carry_is_said() {
         Settings::read(&Sources { arc: Some("proxy.url : http://p:1\n".into()), ..Sources::default() });
     assert!(none.findings_for(&Profile::of(Cloud::Public)).is_empty());
 }
+
+mod no_text_panics {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+        #[test]
+        fn in_any_setting(text in "([\\PC\\n]|://|@|\\*\\.|WinHTTP|REG_SZ|ProxyServer |Environment=|proxy\\.url|: |/8|<local>|;){0,30}", host in "[a-z.:*]{0,20}", port: u16) {
+            let sources = Sources {
+                flag: Some(text.clone()),
+                environment: env(&[("HTTPS_PROXY", &text), ("NO_PROXY", &text)]),
+                systemd: Some(text.clone()),
+                arc: Some(text.clone()),
+                winhttp: Some(format!("winhttp{text}")),
+                wininet: Some(text.clone()),
+            };
+            let settings = Settings::read(&sources);
+            let _ = settings.route(&host, port);
+            let _ = settings.findings_for(&Profile::of(Cloud::Public));
+            let _ = rs_proxy::settings::commands(None, Some(&text));
+        }
+
+        #[test]
+        fn a_password_in_a_proxy_setting_never_shows(password in "[a-zA-Z0-9%!$,;'\"/?#=]{8,20}", rest in "[a-z:/@]{0,8}") {
+            let password = format!("s3cret{password}t3rces");
+            let text = format!("http://user:{password}@proxy.example:3128{rest}");
+            let shown = match text.parse::<ProxyUrl>() {
+                Ok(proxy) => format!("{proxy} {proxy:?}"),
+                Err(error) => format!("{error} {error:?}"),
+            };
+            prop_assert!(!shown.contains("s3cret") && !shown.contains("t3rces"), "{shown}");
+        }
+
+        #[test]
+        fn what_is_below_a_dotted_name_goes_direct_in_every_client(name in "[a-z]{2,8}\\.example", head in "[a-z]{1,5}") {
+            for client in rs_proxy::settings::CLIENTS {
+                let host = format!("{head}.{name}");
+                let beside = format!("{head}{name}");
+                let list = format!("other.example,.{name}");
+                prop_assert!(no_proxy_bypasses(client, &list, &host, 443));
+                prop_assert!(!no_proxy_bypasses(client, &list, &beside, 443));
+            }
+        }
+    }
+}

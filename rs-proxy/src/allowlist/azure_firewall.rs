@@ -8,11 +8,11 @@ use serde_json::Value;
 use super::json::{Lines, exact_entry, parse, texts, unreadable};
 use super::policy::{Action, Entry, Matches, Policy, Rule};
 use super::report::Finding;
-use super::{Dialect, rendered};
+use super::{Dialect, rendered, words};
 use crate::name::HostPattern;
 use crate::render::Format;
 
-/// Rule collections in JSON.
+/// Rule collections in JSON, or target FQDNs one after the other.
 #[derive(Debug)]
 pub(super) struct AzureFirewall;
 
@@ -26,6 +26,9 @@ impl Dialect for AzureFirewall {
     }
 
     fn read(&self, text: &str) -> Policy {
+        if !text.trim_start().starts_with(['{', '[']) {
+            return Policy::allowing(words(text).map(|(line, word)| target_fqdn(line, word)).collect());
+        }
         let Some(value) = parse(text) else { return unreadable() };
         let mut collections = Vec::new();
         collect(&value, u64::MAX, &mut collections);

@@ -14,7 +14,7 @@ use crate::render::Format;
 /// Deepest nesting of groups that is followed.
 const GROUP_DEPTH_MAX: usize = 8;
 
-/// A configuration.
+/// A configuration, or names of FQDN objects one after the other.
 #[derive(Debug)]
 pub(super) struct Fortigate;
 
@@ -29,6 +29,10 @@ impl Dialect for Fortigate {
     }
 
     fn read(&self, text: &str) -> Policy {
+        if self.looks_like(text).is_none() {
+            let entries = super::words(text).map(|(line, word)| fqdn(line, word)).collect();
+            return Policy::allowing(entries);
+        }
         let config = Config::read(text);
         let mut policy = Policy::of(config.rules());
         if config.policies.is_empty() && config.urls.is_empty() {
@@ -197,18 +201,23 @@ fn address(block: &Block) -> Option<Entry> {
         return Some(Entry::new(*line, &words.join(" "), Matches::Address));
     }
     let (line, words) = block.values.get("fqdn")?;
-    let text = words.first()?;
+    Some(fqdn(*line, words.first()?))
+}
+
+/// The name of an FQDN object as an entry.
+fn fqdn(line: u32, text: &str) -> Entry {
     let name = text.to_ascii_lowercase();
-    let never = |why: &str| Entry::new(*line, text, Matches::Never(why.to_owned()));
+    let never = |why: &str| Entry::new(line, text, Matches::Never(why.to_owned()));
     let learnt = "the wildcard holds only addresses learnt from DNS answers that pass through the FortiGate: the \
                   nodes' DNS must cross it, unencrypted";
-    Some(match name.strip_prefix("*.") {
+    match name.strip_prefix("*.") {
         _ if name.contains("://") || name.contains('/') => never("an FQDN object has no scheme and no path"),
         _ if name.starts_with('.') => never("a leading dot is not a wildcard here; write *.name"),
-        Some(rest) if !rest.contains('*') => Entry::new(*line, text, Matches::below(rest)).with_note(learnt),
-        _ if name.contains('*') => Entry::new(*line, text, Matches::Glob(name.clone())).with_note(learnt),
-        _ => Entry::new(*line, text, Matches::exact(&name)),
-    })
+        _ if name.contains(':') => never("an FQDN object has no port"),
+        Some(rest) if !rest.contains('*') => Entry::new(line, text, Matches::below(rest)).with_note(learnt),
+        _ if name.contains('*') => Entry::new(line, text, Matches::Glob(name.clone())).with_note(learnt),
+        _ => Entry::new(line, text, Matches::exact(&name)),
+    }
 }
 
 /// One entry of a web-filter URL list.

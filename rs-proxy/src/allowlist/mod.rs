@@ -145,6 +145,17 @@ impl ListFormat {
         self.dialect().last_line()
     }
 
+    /// squid's two kinds of file share a name in common speech: the text tells them apart.
+    fn for_text(self, text: &str) -> Self {
+        match self {
+            Self::Squid | Self::SquidConf if squid::Configuration.looks_like(text).is_some() => {
+                Self::SquidConf
+            }
+            Self::Squid | Self::SquidConf => Self::Squid,
+            other => other,
+        }
+    }
+
     /// The dialect that a file's name speaks of.
     fn named_by(file_name: &str) -> Option<Self> {
         const NAMES: [(&str, ListFormat); 14] = [
@@ -197,8 +208,22 @@ impl FromStr for ListFormat {
     type Err = ListFormatError;
 
     fn from_str(text: &str) -> Result<Self, ListFormatError> {
+        const ALIASES: [(&str, ListFormat); 9] = [
+            ("squid.conf", ListFormat::SquidConf),
+            ("netsh", ListFormat::WindowsBypass),
+            ("winhttp", ListFormat::WindowsBypass),
+            ("windows", ListFormat::WindowsBypass),
+            ("azure", ListFormat::AzureFirewall),
+            ("palo-alto", ListFormat::Paloalto),
+            ("pan-os", ListFormat::Paloalto),
+            ("md", ListFormat::Markdown),
+            ("text", ListFormat::Plain),
+        ];
         let found = LIST_FORMATS.into_iter().find(|format| format.as_str().eq_ignore_ascii_case(text));
-        found.ok_or_else(|| ListFormatError { text: crate::name::shown(text) })
+        let alias = || {
+            ALIASES.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, format)| format)
+        };
+        found.or_else(alias).ok_or_else(|| ListFormatError { text: crate::name::shown(text) })
     }
 }
 
@@ -338,7 +363,7 @@ pub fn check_file(
 pub fn check(text: &str, format: Option<ListFormat>, profile: &Profile) -> Report {
     let text = text.trim_start_matches('\u{feff}');
     let (format, detected_by) = match format {
-        Some(format) => (format, None),
+        Some(format) => (format.for_text(text), None),
         None => {
             let (format, why) = detect(text);
             (format, Some(why))
@@ -380,7 +405,8 @@ pub fn check(text: &str, format: Option<ListFormat>, profile: &Profile) -> Repor
 /// ```
 #[must_use]
 pub fn lets_through(text: &str, format: ListFormat, target: &Target) -> bool {
-    let policy = format.dialect().read(text.trim_start_matches('\u{feff}'));
+    let text = text.trim_start_matches('\u{feff}');
+    let policy = format.for_text(text).dialect().read(text);
     let decision = policy.decide(target.host().as_str(), target.port());
     policy.fatal.is_none() && decision.action == policy::Action::Allow
 }
@@ -391,6 +417,14 @@ fn numbered(text: &str) -> impl Iterator<Item = (u32, &str)> {
         .zip(text.lines())
         .map(|(n, line)| (n, line.trim()))
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+}
+
+/// The words of a list of names, with their lines: separated by commas, semicolons and blanks.
+fn words(text: &str) -> impl Iterator<Item = (u32, &str)> {
+    let split = |c: char| c.is_whitespace() || matches!(c, ',' | ';' | '"');
+    numbered(text)
+        .flat_map(move |(line, text)| text.split(split).map(move |word| (line, word)))
+        .filter(|(_, w)| !w.is_empty())
 }
 
 /// The line that [`render::entry`] has for a product.

@@ -28,7 +28,7 @@ impl Dialect for Paloalto {
     }
 
     fn read(&self, text: &str) -> Policy {
-        let entries: Vec<Entry> = if text.contains("custom-url-category") {
+        let entries: Vec<Entry> = if text.contains("custom-url-category") || text.contains("<member>") {
             category(text)
         } else {
             numbered(text).map(|(line, word)| entry(line, word)).collect()

@@ -341,13 +341,18 @@ fn together(endpoints: &mut [EndpointReport]) -> Vec<Finding> {
     let mut findings = Vec::new();
     tell_missing_from_inspected(endpoints);
     let judged = || endpoints.iter().filter_map(|e| e.judgement.as_ref());
-    if judged().count() > 1 && judged().all(Judgement::is_not_yet_valid) {
+    let (behind, ahead) = (judged().all(Judgement::is_not_yet_valid), judged().all(Judgement::is_expired));
+    if judged().count() > 1 && (behind || ahead) {
+        let seems = if behind {
+            "not valid yet: this machine's clock is behind"
+        } else {
+            "expired: this machine's clock is ahead"
+        };
         for endpoint in endpoints.iter_mut().filter(|e| e.judgement.is_some()) {
             endpoint.hop = Some(Hop::Clock);
-            endpoint.fix = "set this machine's clock: every certificate seems not valid yet".to_owned();
+            endpoint.fix = format!("set this machine's clock: every certificate seems {seems}");
         }
-        let text = "every certificate seems not valid yet: this machine's clock is behind";
-        findings.push(Finding::new(Severity::Failed, None, text));
+        findings.push(Finding::new(Severity::Failed, None, format!("every certificate seems {seems}")));
     }
     let inspected = endpoints.iter().filter(|e| e.hop == Some(Hop::TlsInspection)).count();
     if inspected > 1 {

@@ -345,6 +345,10 @@ impl Judgement {
         matches!(self, Self::Fault(Fault::NotYetValid(_)))
     }
 
+    pub(super) fn is_expired(&self) -> bool {
+        matches!(self, Self::Fault(Fault::Expired(_) | Fault::ChainExpired))
+    }
+
     pub(super) fn genuine_issuer(&self) -> Option<String> {
         matches!(self, Self::Genuine { .. }).then(|| self.issuer().map(str::to_owned)).flatten()
     }
@@ -547,5 +551,49 @@ fn verify(
         Ok(_) => Ok(()),
         Err(rustls::Error::InvalidCertificate(error)) => Err(error),
         Err(_) => Err(CertificateError::UnknownIssuer),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_built_in_roots_are_roots() {
+        let roots = certificates(GENUINE).unwrap();
+        assert_eq!(roots.len(), 5);
+        let owners: Vec<String> = roots.iter().filter_map(owner).collect();
+        assert!(owners.iter().all(|o| o == "DigiCert Inc" || o == "Microsoft Corporation"), "{owners:?}");
+    }
+
+    #[test]
+    fn ca_files_have_a_bound() {
+        let one = String::from_utf8_lossy(GENUINE);
+        let (_, one) = one.split_once("-----BEGIN").unwrap();
+        let one = format!("-----BEGIN{}-----END CERTIFICATE-----\n", one.split("-----END").next().unwrap());
+        assert_eq!(
+            certificates(one.repeat(CA_CERTIFICATES_MAX).as_bytes()).unwrap().len(),
+            CA_CERTIFICATES_MAX
+        );
+        assert!(certificates(one.repeat(CA_CERTIFICATES_MAX + 1).as_bytes()).is_err());
+        assert_eq!(certificates(b""), Err(TrustError::Count { found: 0 }));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn no_bytes_of_a_peer_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), at in 0usize..900, with: u8) {
+            let trust = Trust::system().unwrap();
+            let now = UnixTime::since_unix_epoch(Duration::from_secs(1_700_000_000));
+            let judged = trust.judge(&[CertificateDer::from(bytes)], "h.example", now, false);
+            prop_assert!(judged.failure("h.example").is_some());
+            let mut der = certificates(GENUINE).unwrap()[0].to_vec();
+            if let Some(byte) = der.get_mut(at) {
+                *byte = with;
+            }
+            let _ = trust.judge(&[CertificateDer::from(der)], "h.example", now, false);
+        }
     }
 }

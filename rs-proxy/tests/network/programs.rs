@@ -102,57 +102,59 @@ fn open(path: &Path) {
 #[cfg(not(unix))]
 fn open(_path: &Path) {}
 
+/// Times that a start is tried: another program may take the port just before.
+const STARTS_MAX: usize = 3;
+
+/// A program with a configuration file made for a free port. `None` when it refuses the configuration.
+fn start(
+    program: &Path,
+    directory: TempDir,
+    arguments: &[&str],
+    configuration: impl Fn(u16, &str) -> String,
+) -> Option<Running> {
+    let path = directory.path().join("proxy.conf");
+    for _ in 0..STARTS_MAX {
+        let port = free_port();
+        fs::write(&path, configuration(port, &directory.path().display().to_string())).unwrap();
+        let fill = |argument: &&str| {
+            argument.replace("{conf}", &path.display().to_string()).replace("{port}", &port.to_string())
+        };
+        let start: Vec<String> =
+            std::iter::once(program.display().to_string()).chain(arguments.iter().map(fill)).collect();
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let mut child = spawn(&start);
+        if listens(&mut child, address) {
+            return Some(Running { child, address, _directory: directory, start });
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    None
+}
+
 /// squid with the given configuration lines. `{port}` stands for its port, `{dir}` for its directory. `None` when squid
 /// refuses the configuration.
 pub(crate) fn squid(program: &Path, directory: TempDir, lines: &str) -> Option<Running> {
-    let port = free_port();
-    let dir = directory.path().display().to_string();
-    let body = lines.replace("{port}", &port.to_string()).replace("{dir}", &dir);
-    let hosts = if body.contains("hosts_file") { "" } else { "hosts_file none\n" };
-    let listen = if body.contains("http_port") || body.contains("https_port") {
-        String::new()
-    } else {
-        format!("http_port 127.0.0.1:{port}\n")
-    };
-    let text = format!(
-        "{listen}{body}\nvisible_hostname bed.invalid\npid_filename none\naccess_log none\ncache_log /dev/null\n\
-         cache_store_log none\ncache deny all\ncache_mem 8 MB\nmemory_pools off\nshutdown_lifetime 0 seconds\n\
-         coredump_dir none\ndns_nameservers 127.0.0.1\nnetdb_filename none\npinger_enable off\n\
-         max_filedescriptors 1024\nicp_port 0\n{hosts}"
-    );
-    let path = directory.path().join("squid.conf");
-    fs::write(&path, text).unwrap();
-    let start = [program.display().to_string(), "-N".into(), "-f".into(), path.display().to_string()];
-    let name = format!("bed{port}");
-    let start: Vec<String> = start.into_iter().chain(["-n".into(), name]).collect();
-    let mut child = spawn(&start);
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
-    if listens(&mut child, address) {
-        Some(Running { child, address, _directory: directory, start })
-    } else {
-        let _ = child.kill();
-        let _ = child.wait();
-        None
-    }
+    start(program, directory, &["-N", "-f", "{conf}", "-n", "bed{port}"], |port, dir| {
+        let body = lines.replace("{port}", &port.to_string()).replace("{dir}", dir);
+        let hosts = if body.contains("hosts_file") { "" } else { "hosts_file none\n" };
+        let own = body.contains(&format!("127.0.0.1:{port}"));
+        let listen = if own { String::new() } else { format!("http_port 127.0.0.1:{port}\n") };
+        format!(
+            "{listen}{body}\nvisible_hostname bed.invalid\npid_filename none\naccess_log none\ncache_log /dev/null\n\
+             cache_store_log none\ncache deny all\ncache_mem 8 MB\nmemory_pools off\nshutdown_lifetime 0 seconds\n\
+             coredump_dir none\ndns_nameservers 127.0.0.1\nnetdb_filename none\npinger_enable off\n\
+             max_filedescriptors 1024\nicp_port 0\n{hosts}"
+        )
+    })
 }
 
 /// tinyproxy with the given configuration lines.
 pub(crate) fn tinyproxy(program: &Path, directory: TempDir, lines: &str) -> Option<Running> {
-    let port = free_port();
-    let lines = lines.replace("{dir}", &directory.path().display().to_string());
-    let text = format!(
-        "Port {port}\nListen 127.0.0.1\nTimeout 30\nMaxClients 50\nAllow 127.0.0.1\nLogLevel Critical\n{lines}\n"
-    );
-    let path = directory.path().join("tinyproxy.conf");
-    fs::write(&path, text).unwrap();
-    let start = vec![program.display().to_string(), "-d".into(), "-c".into(), path.display().to_string()];
-    let mut child = spawn(&start);
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
-    if listens(&mut child, address) {
-        Some(Running { child, address, _directory: directory, start })
-    } else {
-        let _ = child.kill();
-        let _ = child.wait();
-        None
-    }
+    start(program, directory, &["-d", "-c", "{conf}"], |port, dir| {
+        let lines = lines.replace("{dir}", dir);
+        format!(
+            "Port {port}\nListen 127.0.0.1\nTimeout 30\nMaxClients 50\nAllow 127.0.0.1\nLogLevel Critical\n{lines}\n"
+        )
+    })
 }
