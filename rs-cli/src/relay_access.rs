@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use rs_relay::client::{Connector, HybridConnection, Trust};
 
 use crate::commands::relay::Side;
-use crate::{credential, files};
 use crate::node::CREDENTIAL_NAME;
 use crate::outcome::{ErrorCode, Failure};
 use crate::state::{Role, StateDir};
+use crate::{credential, files};
 
 /// Longest authority file that is read, in bytes.
 const AUTHORITY_BYTES_MAX: usize = 256 * 1024;
