@@ -16,19 +16,34 @@ pub(super) fn all(out: &mut dyn Write, records: &[Record]) -> io::Result<()> {
     value(out, &records)
 }
 
-/// serde_json escapes what JSON demands; DEL, C1 and direction marks are escaped here. Such characters can stand
-/// inside strings only, so replacing them in the finished text is safe; newlines outside strings stay.
+/// Written as it is made, so that a value whose parts come from a stream is never whole in memory.
 pub(super) fn value(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
-    let text = serde_json::to_string_pretty(value)?;
-    let mut units = [0; 2];
-    for c in text.chars() {
-        if c == '\n' || !is_unsafe(c) {
-            write!(out, "{c}")?;
-        } else {
-            c.encode_utf16(&mut units).iter().try_for_each(|unit| write!(out, "\\u{unit:04x}"))?;
-        }
-    }
+    serde_json::to_writer_pretty(Escaped(out), value)?;
     writeln!(out)
+}
+
+/// serde_json escapes what JSON demands; DEL, C1 and direction marks are escaped here. Such characters can stand
+/// inside strings only, so replacing them in the written text is safe; newlines outside strings stay.
+struct Escaped<'a>(&'a mut dyn Write);
+
+impl Write for Escaped<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // serde_json writes whole characters.
+        let text = std::str::from_utf8(bytes).map_err(io::Error::other)?;
+        let mut units = [0; 2];
+        let mut plain = 0;
+        for (at, c) in text.char_indices().filter(|(_, c)| *c != '\n' && is_unsafe(*c)) {
+            self.0.write_all(&bytes[plain..at])?;
+            c.encode_utf16(&mut units).iter().try_for_each(|unit| write!(self.0, "\\u{unit:04x}"))?;
+            plain = at + c.len_utf8();
+        }
+        self.0.write_all(&bytes[plain..])?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 impl Serialize for Record {
@@ -42,6 +57,7 @@ impl Serialize for Value {
         match self {
             Self::None => serializer.serialize_unit(),
             Self::Text(text) => serializer.serialize_str(text),
+            Self::Texts(texts) => texts.serialize(serializer),
             Self::Number(number) => serializer.serialize_i64(*number),
             Self::Bool(value) => serializer.serialize_bool(*value),
             Self::Date(instant) => {
