@@ -15,6 +15,7 @@ pub mod engineer;
 pub mod history;
 pub mod operation_worker;
 pub mod operations;
+pub mod proxy;
 pub mod relay;
 pub mod request;
 pub mod session;
@@ -41,6 +42,7 @@ pub fn run(command: Command, context: &mut Context) -> Result<Outcome, Failure> 
         Command::Desk(command) => desk::run(&command, context),
         Command::Engineer(command) => engineer::run(&command, context),
         Command::Connect(args) => connect::run(&args, context),
+        Command::Proxy(command) => proxy::run(&command, context),
         Command::Relay(command) => relay::run(&command, context),
         Command::Demo(args) => demo::run(&args, context),
         Command::Completions(args) => completions::run(&args, context),
