@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     access, agent, completions, connect, demo, desk, disable, enable, engineer, history, operation_worker,
-    operations, relay, request, session,
+    operations, proxy, relay, request, session,
 };
 use crate::output::OutputMode;
 
@@ -87,6 +87,9 @@ pub enum Command {
     Engineer(engineer::EngineerCommand),
     /// Connect to a node as the assigned engineer.
     Connect(connect::ConnectArgs),
+    /// What must be reachable, and whether a proxy's list lets it through.
+    #[command(subcommand)]
+    Proxy(proxy::ProxyCommand),
     /// A self-hosted relay and its credentials.
     #[command(subcommand)]
     Relay(relay::RelayCommand),

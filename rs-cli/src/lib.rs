@@ -23,6 +23,7 @@ pub mod outcome;
 pub mod output;
 mod platform;
 pub mod prompt;
+pub mod records;
 pub mod relay_access;
 mod signals;
 pub mod state;

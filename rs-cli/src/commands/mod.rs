@@ -15,13 +15,14 @@ pub mod engineer;
 pub mod history;
 pub mod operation_worker;
 pub mod operations;
+pub mod proxy;
 pub mod relay;
 pub mod request;
 pub mod session;
 
 use crate::cli::Command;
 use crate::context::Context;
-use crate::outcome::{ErrorCode, Failure, Outcome};
+use crate::outcome::{Failure, Outcome};
 
 /// Runs one command.
 ///
@@ -41,14 +42,10 @@ pub fn run(command: Command, context: &mut Context) -> Result<Outcome, Failure> 
         Command::Desk(command) => desk::run(&command, context),
         Command::Engineer(command) => engineer::run(&command, context),
         Command::Connect(args) => connect::run(&args, context),
+        Command::Proxy(command) => proxy::run(&command, context),
         Command::Relay(command) => relay::run(&command, context),
         Command::Demo(args) => demo::run(&args, context),
         Command::Completions(args) => completions::run(&args, context),
         Command::OperationWorker(args) => operation_worker::run(&args, context),
     }
-}
-
-/// The answer of a command that is declared and not yet part of the program.
-pub(crate) fn not_available(command: &str) -> Failure {
-    Failure::new(ErrorCode::NotAvailable, "this command is not part of this build").about(command)
 }

@@ -36,6 +36,8 @@ pub enum Value {
     None,
     /// Text, made safe on the way to people.
     Text(String),
+    /// Several texts: commas between them for people, an array in JSON.
+    Texts(Vec<String>),
     /// A whole number.
     Number(i64),
     /// True or false.
@@ -52,6 +54,7 @@ impl Value {
         match self {
             Self::None => String::new(),
             Self::Text(text) => safe(text),
+            Self::Texts(texts) => safe(&texts.join(", ")),
             Self::Number(number) => number.to_string(),
             Self::Bool(value) => if *value { "True" } else { "False" }.to_owned(),
             Self::Date(instant) => date(*instant),
@@ -69,6 +72,12 @@ impl From<&str> for Value {
 impl From<String> for Value {
     fn from(text: String) -> Self {
         Self::Text(text)
+    }
+}
+
+impl From<Vec<String>> for Value {
+    fn from(texts: Vec<String>) -> Self {
+        Self::Texts(texts)
     }
 }
 
