@@ -341,6 +341,33 @@ async fn p05_a_black_hole_ends_within_its_deadline_and_names_the_hop() {
     }
 }
 
+/// A listener that accepts nothing and whose queue is full drops further attempts, as a firewall does.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn p05_a_dropped_connection_to_the_proxy_ends_within_its_deadline() {
+    let bed = Bed::new();
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        waiting.spawn(tokio::net::TcpStream::connect(address));
+    }
+    let mut held = Vec::new();
+    while let Ok(Some(connected)) =
+        tokio::time::timeout(Duration::from_millis(300), waiting.join_next()).await
+    {
+        held.push(connected);
+    }
+    let mut plan = bed.plan(url(address));
+    plan.deadlines = bed::brief();
+    plan.deadlines.tcp = Duration::from_millis(600);
+    let begun = Instant::now();
+    all(&probe::run(plan, Arc::new(Quiet)).await, Hop::ProxyTcp, "firewall");
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
 #[tokio::test]
 async fn p05_the_whole_deadline_holds_over_the_steps() {
     let bed = Bed::new();

@@ -245,7 +245,10 @@ async fn p01_the_list_we_write_passes_nine_of_nine_in_squid() {
     let exit = bed.exit(None).await;
     let written = render::render(&Profile::of(Cloud::Public), Format::Squid);
     let running = squid_with_list(&exit, &written).unwrap();
-    usable(&bed.probe(running.url()).await, &ALL);
+    let report = bed.probe(running.url()).await;
+    usable(&report, &ALL);
+    let slowest = report.endpoints.iter().map(|e| e.millis).max().unwrap();
+    println!("nine endpoints through squid: {} ms, the slowest alone {slowest} ms", report.millis);
     let address = running.address;
     let strangers = tokio::task::spawn_blocking(move || {
         ["stranger.example", "evilservicebus.windows.net", "x.windows.net", "x.login.microsoftonline.com"]
