@@ -11,6 +11,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use rs_consent::keys::{PublicKey, SigningKey};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{
@@ -93,6 +94,8 @@ pub struct Channel<S> {
 #[derive(Debug)]
 pub struct FrameSender<S> {
     stream: WriteHalf<TlsStream<S>>,
+    /// What a dropped future left unwritten; it goes out first.
+    pending: BytesMut,
 }
 
 /// The end of a channel that frames come out of.
@@ -166,7 +169,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
     pub fn split(self) -> (FrameSender<S>, FrameReceiver<S>) {
         let (reader, writer) = tokio::io::split(self.stream);
         let receiver = FrameReceiver { stream: reader, decoder: Decoder::new(HELLO_BYTES_MAX) };
-        (FrameSender { stream: writer }, receiver)
+        (FrameSender { stream: writer, pending: BytesMut::new() }, receiver)
     }
 }
 
@@ -238,9 +241,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrameSender<S> {
         Ok(shutdown.await.map_err(|_| ChannelError::Deadline)??)
     }
 
+    /// Cancel-safe: a frame that was begun is completed by the next call.
     async fn write(&mut self, bytes: &[u8]) -> Result<(), ChannelError> {
+        self.pending.extend_from_slice(bytes);
         let write = async {
-            self.stream.write_all(bytes).await?;
+            while !self.pending.is_empty() {
+                self.stream.write_buf(&mut self.pending).await?;
+            }
             self.stream.flush().await
         };
         Ok(tokio::time::timeout(WRITE_WAIT, write).await.map_err(|_| ChannelError::Deadline)??)

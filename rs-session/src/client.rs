@@ -23,7 +23,7 @@ use crate::record::{Checker, Content, FILE_HEADER, Fault, Frame, FrameError, Kin
 
 /// A receipt is signed at the latest when this many bytes of records came since the last one.
 pub const RECEIPT_BYTES: usize = 64 * 1024;
-/// A receipt is signed with the next record when the last one is this old.
+/// A receipt for what came is signed at the latest when the last one is this old.
 pub const RECEIPT_WAIT: Duration = Duration::from_millis(250);
 
 /// Who connects, where to, on what grounds.
@@ -296,17 +296,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// The next thing from the node.
     ///
     /// # Cancel safety
-    /// Nothing is lost if the future is dropped while it waits for the node; a receipt that was being sent may be cut, so
-    /// drop it only between records or when the session is given up.
+    /// Nothing is lost if the future is dropped.
     ///
     /// # Errors
     /// [`SessionError`]; the session is over then.
     pub async fn next(&mut self) -> Result<ClientEvent, SessionError> {
-        if self.is_receipt_due() {
-            // If the node has closed already, its end record is still on the way and says why.
-            let _unsent = self.receipt().await;
-        }
-        match self.receiver.next_frame().await? {
+        let frame = loop {
+            if self.is_receipt_due() {
+                // If the node has closed already, its end record is still on the way and says why.
+                let _unsent = self.receipt().await;
+            }
+            let owed = self.bytes_since_receipt > 0 && !self.ended;
+            let until_receipt = RECEIPT_WAIT.saturating_sub(self.last_receipt.elapsed());
+            tokio::select! {
+                biased;
+                frame = self.receiver.next_frame() => break frame?,
+                () = tokio::time::sleep(until_receipt), if owed => {}
+            }
+        };
+        match frame {
             None => Err(ChannelError::Cut.into()),
             Some(WireFrame::Record(bytes)) => self.record(&bytes),
             Some(WireFrame::Control(body)) => match serde_json::from_slice(&body) {

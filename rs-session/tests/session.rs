@@ -399,6 +399,23 @@ async fn sec29_the_engineers_copy_is_the_nodes_record_byte_by_byte() {
     assert_eq!(*copy.lock().unwrap(), node);
 }
 
+/// Nothing more comes from the node, and the engineer says nothing: what was seen is countersigned all the same.
+#[tokio::test]
+async fn sec29_a_receipt_follows_soon_also_when_nothing_more_comes() {
+    let mut world = World::new();
+    let (mut client, _served) = world.connect().await;
+    let session = client.welcome().session;
+    let _feed = world.prepare("Get-Process");
+    client.invoke("Get-Process", Form::Text, None).await.unwrap();
+    world.started("Get-Process").await;
+    let receipt = loop {
+        if let ClientEvent::Record { content: Some(Content::Receipt), .. } = client.next().await.unwrap() {
+            break world.verified(session).receipted;
+        }
+    };
+    assert!(receipt.is_some());
+}
+
 struct Shared(Arc<Mutex<Vec<u8>>>);
 
 impl std::io::Write for Shared {
