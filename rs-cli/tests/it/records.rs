@@ -177,9 +177,9 @@ fn s03_s09_transcripts_are_added_when_asked_for() {
     hostile.end(EndCause::Exit);
     node.keep(&hostile);
     node.keep(&Story::whole());
-    let list = node.machine.run(&format!(
-        "Get-RemoteSupportSessionHistory -FromDate 2026-11-01 -IncludeSessionTranscript:$true"
-    ));
+    let list = node
+        .machine
+        .run("Get-RemoteSupportSessionHistory -FromDate 2026-11-01 -IncludeSessionTranscript:$true");
     assert_eq!(list.code, 0, "{}", list.stderr);
     let table = node.machine.run(&format!("history {ALL} --include-session-transcript --output table"));
     let json = node.machine.run(&format!("history {ALL} --include-session-transcript --output json"));
@@ -395,9 +395,10 @@ fn sec28_a_flipped_byte_ends_with_exit_code_6_and_the_records_number() {
         assert_eq!((code, &told["verdict"]), (6, &"broken".into()), "byte {position}");
         assert_eq!(told["findings"][0]["record"], serde_json::json!(record), "byte {position}: {told}");
         let run = node.machine.run(&format!("session verify {ID}"));
-        let place = record.map_or("file header, at byte 0:".to_owned(), |record| {
-            format!("record {record}, at byte {}:", borders[record])
-        });
+        let place = record.map_or_else(
+            || "file header, at byte 0:".to_owned(),
+            |record| format!("record {record}, at byte {}:", borders[record]),
+        );
         assert_eq!(run.code, 6, "byte {position}");
         assert!(
             run.stdout.starts_with("BROKEN: ") && run.stdout.contains(&place),
