@@ -1,5 +1,8 @@
 #![cfg_attr(all(feature = "client", feature = "server"), doc = include_str!("../README.md"))]
-#![cfg_attr(not(all(feature = "client", feature = "server")), doc = "Azure Relay Hybrid Connections, in part.")]
+#![cfg_attr(
+    not(all(feature = "client", feature = "server")),
+    doc = "Azure Relay Hybrid Connections, in part."
+)]
 
 #[cfg(feature = "client")]
 pub mod client;
