@@ -318,7 +318,11 @@ impl Keeper {
         let mut failures = 0;
         let stop = self.stop.clone();
         while !stop.is_cancelled() {
-            self.status.send_replace(Status::Connecting);
+            self.status.send_if_modified(|status| {
+                let other = !matches!(status, Status::Connecting);
+                *status = Status::Connecting;
+                other
+            });
             let opened = tokio::select! {
                 opened = self.open() => opened,
                 () = stop.cancelled() => break,
