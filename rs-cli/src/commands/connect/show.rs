@@ -157,6 +157,7 @@ pub(crate) fn cut(error: SessionError) -> Failure {
         SessionError::Record { .. } => {
             Failure::new(ErrorCode::Integrity, "the session was given up").because(error)
         }
+        SessionError::Copy(error) => super::join::no_copy(error),
         error => Failure::new(ErrorCode::Unreachable, "the session was cut")
             .because(error)
             .next_step("connect again; what you were shown is in your copy of the record and in the node's"),
