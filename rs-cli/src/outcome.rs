@@ -210,6 +210,12 @@ impl Failure {
         self.code
     }
 
+    /// What to do next, as far as it is known.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&str> {
+        self.next.as_deref()
+    }
+
     /// The exit code of the program.
     #[must_use]
     pub fn exit(&self) -> Exit {
