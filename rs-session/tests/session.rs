@@ -20,7 +20,7 @@ use rs_consent::{
     AccessLevel, Assignment, EndCause, Envelope, Facts, Gate, Minutes, RefusalCode, SigningKey,
     SupportRequest, Terms,
 };
-use rs_session::client::{Client, ClientEvent, ConnectError, Credentials, SessionError};
+use rs_session::client::{Client, ClientEvent, ConnectError, Credentials, RECEIPT_WAIT, SessionError};
 use rs_session::history::{SessionState, record_path, sessions};
 use rs_session::host::{Downed, Engine, Host, HostEvent, HostSettings, Observer, Progress, RunningWork};
 use rs_session::operations::wire::{Finish, Status};
@@ -414,6 +414,35 @@ async fn sec29_a_receipt_follows_soon_also_when_nothing_more_comes() {
         }
     };
     assert!(receipt.is_some());
+}
+
+/// The node's record of a receipt is the newest record when the next receipt is due.
+#[tokio::test]
+async fn sec29_a_receipt_may_cover_the_record_of_an_earlier_receipt() {
+    let mut world = World::new();
+    let (mut client, served) = world.connect().await;
+    tokio::time::sleep(RECEIPT_WAIT).await;
+    let feed = world.prepare("Get-Date");
+    feed.send(text("noon\n")).unwrap();
+    feed.send(done()).unwrap();
+    client.invoke("Get-Date", Form::Text, None).await.unwrap();
+    world.started("Get-Date").await;
+    let session = client.welcome().session;
+    while world.verified(session).records < 4 {
+        tokio::task::yield_now().await;
+    }
+    // The first receipt is sent now and recorded behind the four; the second covers that record too.
+    let seen = tokio::time::timeout(3 * RECEIPT_WAIT, async {
+        loop {
+            if let ClientEvent::Ended { cause, message } = client.next().await.unwrap() {
+                break (cause, message);
+            }
+        }
+    });
+    assert!(seen.await.is_err(), "the session lives on");
+    client.bye().await.unwrap();
+    assert_eq!(ended(&mut client).await, EndCause::Exit);
+    served.await.unwrap();
 }
 
 struct Shared(Arc<Mutex<Vec<u8>>>);

@@ -538,11 +538,10 @@ impl<'a, E: Engine, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'a, E, S> 
             return Err(ending);
         }
         self.guarded_send(Outgoing::Record(&record)).await?;
-        if record.skeleton().kind != Kind::Receipt {
-            self.unreceipted.insert(record.skeleton().sequence, record.link());
-            if self.unreceipted.len() > UNRECEIPTED_MAX {
-                self.unreceipted.pop_first();
-            }
+        // Also the record of a receipt: it may be the newest when the next one is due.
+        self.unreceipted.insert(record.skeleton().sequence, record.link());
+        if self.unreceipted.len() > UNRECEIPTED_MAX {
+            self.unreceipted.pop_first();
         }
         Ok(())
     }
