@@ -137,7 +137,7 @@ pub struct EndContent {
     pub cause: EndCause,
     /// The cause in words.
     pub message: String,
-    /// How many operations were started in all; after a crash, how many were on record to be started.
+    /// How many lines were on record to be run; one that the end of access stopped before its start is among them.
     pub operations: u64,
     /// Number of the last of them; absent when there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
