@@ -128,6 +128,7 @@ impl Socket {
     }
 
     pub(crate) fn queue_ping(&mut self) {
+        self.budget.allow_answer();
         self.queue(Opcode::Ping, b"");
     }
 
