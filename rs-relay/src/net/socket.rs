@@ -132,6 +132,7 @@ impl Socket {
         self.queue(Opcode::Ping, b"");
     }
 
+    #[cfg(feature = "client")]
     pub(crate) fn queue_pong(&mut self) {
         self.queue(Opcode::Pong, b"");
     }
