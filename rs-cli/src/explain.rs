@@ -2,6 +2,8 @@
 //!
 //! Every number and every name comes from the catalog that sessions run by, so that nobody agrees to something else.
 
+use std::cmp::Reverse;
+
 use rs_consent::{AccessLevel, Sha256};
 use rs_session::operations::catalog::Entry;
 use rs_session::operations::{Catalog, Effect, Effects, Policy};
@@ -27,11 +29,17 @@ pub fn level(level: AccessLevel) -> String {
     )
 }
 
-/// How many commands stand under each heading; a command can stand under several.
+/// How many commands stand under each heading, the longest list first; a command can stand under several.
 fn groups(level: AccessLevel) -> String {
     let of = |own: AccessLevel| {
-        let groups = Catalog::azure_local().groups().iter().filter(move |group| group.level == own);
-        groups.map(|group| format!("{} {}", group.name, group.commands.len())).collect::<Vec<_>>().join(", ")
+        let mut groups: Vec<_> =
+            Catalog::azure_local().groups().iter().filter(|group| group.level == own).collect();
+        groups.sort_by_key(|group| (Reverse(group.commands.len()), &group.name));
+        groups
+            .iter()
+            .map(|group| format!("{} {}", group.name, group.commands.len()))
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     let levels = AccessLevel::ALL.into_iter().filter(|own| *own <= level);
     levels.map(|own| format!("{own}: {}", of(own))).collect::<Vec<_>>().join("; ")
@@ -43,14 +51,14 @@ pub fn effects(level: AccessLevel) -> String {
     let count = |fits: &dyn Fn(Effects) -> bool| permitted(level).filter(|entry| fits(entry.effects)).count();
     let only_reads = Effects::of(&[Effect::Reads]);
     let counts = [
-        (count(&|effects| effects == only_reads), "only read"),
-        (count(&|effects| effects.has(Effect::Changes)), "change settings, files or updates"),
-        (count(&|effects| effects.has(Effect::Services)), "start or stop services"),
-        (count(&|effects| effects.has(Effect::Network)), "open network connections of their own"),
-        (count(&|effects| effects.has(Effect::DataLeaving)), "send data away from this site"),
+        ("reading only", count(&|effects| effects == only_reads)),
+        ("changing settings or files", count(&|effects| effects.has(Effect::Changes))),
+        ("starting or stopping services", count(&|effects| effects.has(Effect::Services))),
+        ("opening network connections", count(&|effects| effects.has(Effect::Network))),
+        ("sending data away from this site", count(&|effects| effects.has(Effect::DataLeaving))),
     ];
-    let shown = counts.iter().filter(|(count, _)| *count > 0);
-    shown.map(|(count, what)| format!("{count} {what}")).collect::<Vec<_>>().join(", ")
+    let shown = counts.iter().filter(|(_, count)| *count > 0);
+    shown.map(|(what, count)| format!("{what} {count}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Plainly whether the level is read-only, and what in it is not (A10).

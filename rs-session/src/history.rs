@@ -199,14 +199,13 @@ fn summary(path: &Path, id: Uuid, now: DateTime<Utc>) -> Result<SessionSummary, 
     Ok(summary)
 }
 
-/// Whether somebody writes to this record. The lock is only felt for: kept, it would stand in the way of a recovery.
+/// Whether somebody writes to this record now. The lock is given back at once: an agent that starts must be able to
+/// take it.
 fn is_written(file: &File) -> bool {
-    let found = file.try_lock_shared();
-    if found.is_ok() {
-        // Closing the file gives the lock back too.
-        let _ = file.unlock();
-    }
-    matches!(found, Err(fs::TryLockError::WouldBlock))
+    let probe = file.try_lock_shared();
+    // Nothing is lost if this fails: the lock ends with the file.
+    let _ = file.unlock();
+    matches!(probe, Err(fs::TryLockError::WouldBlock))
 }
 
 fn identity(frame: &Frame) -> Option<(&SessionIdentity, DateTime<Utc>)> {

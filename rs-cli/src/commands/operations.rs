@@ -36,7 +36,7 @@ pub fn run(args: &OperationsArgs, context: &mut Context) -> Result<Outcome, Fail
         AccessLevel::ALL.into_iter().filter(|level| args.access_level.is_none_or(|only| only == *level))
     {
         context.note(format!(
-            "{level}: {} commands, of which {}.",
+            "{level}: {} commands; by effect: {}.",
             explain::permitted(level).count(),
             explain::effects(level)
         ));

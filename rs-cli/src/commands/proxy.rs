@@ -61,7 +61,8 @@ pub struct AllowlistArgs {
     /// File with the list as the product exports it, or `-` for standard input.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// What the list is for; the same text means different things to different products [default: found out].
+    /// What the list is for; the same text means different things to different products [default: found out
+    /// from the list and the file's name].
     #[arg(
         long, value_name = "FORMAT", ignore_case = true, env = "REMOTE_SUPPORT_FORMAT",
         value_parser = parser::<ListFormat>(LIST_FORMATS.map(ListFormat::as_str))
@@ -146,8 +147,13 @@ fn confidence(confidence: Confidence) -> &'static str {
 
 fn allowlist(args: &AllowlistArgs, context: &mut Context) -> Result<Outcome, Failure> {
     let profile = profile(&args.profile)?;
-    let text = read(&args.file, context)?;
-    let report = allowlist::check(&text, args.format, &profile);
+    let list = read(&args.file, context)?;
+    let name = args.file.file_name().unwrap_or_default().to_string_lossy();
+    let report = allowlist::check_file(&name, &list, args.format, &profile).map_err(|error| {
+        Failure::new(ErrorCode::InvalidFile, "the list cannot be read")
+            .about(args.file.display().to_string())
+            .because(error)
+    })?;
     let json = context.output == OutputMode::Json;
     let out = &mut *context.console.out;
     match (args.fix, json) {
@@ -173,18 +179,12 @@ fn summary(report: &Report) -> String {
     )
 }
 
-fn read(path: &Path, context: &mut Context) -> Result<String, Failure> {
-    let bytes = if path == Path::new("-") {
-        let mut bytes = Vec::new();
-        // One more than is permitted, so that a longer list is seen to be longer.
-        (&mut context.console.input).take(LIST_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
-        bytes
-    } else {
-        files::read(path, LIST_BYTES_MAX)?
-    };
-    allowlist::decode(&bytes).map_err(|error| {
-        Failure::new(ErrorCode::InvalidFile, "the list cannot be read")
-            .about(path.display().to_string())
-            .because(error)
-    })
+fn read(path: &Path, context: &mut Context) -> Result<Vec<u8>, Failure> {
+    if path != Path::new("-") {
+        return files::read(path, LIST_BYTES_MAX);
+    }
+    let mut list = Vec::new();
+    // One more than is permitted, so that a longer list is seen to be longer.
+    (&mut context.console.input).take(LIST_BYTES_MAX as u64 + 1).read_to_end(&mut list)?;
+    Ok(list)
 }

@@ -47,7 +47,8 @@ pub struct EndArgs {
 ///
 /// # Errors
 ///
-/// As [`verification::run`]; for `end` [`ErrorCode::NotFound`] where no such session is open, and
+/// For `verify` [`ErrorCode::NotFound`] where there is no such record, and what keeps file or key from being read; for
+/// `end` [`ErrorCode::NotFound`] where no such session is open, and
 /// [`ErrorCode::AgentUnreachable`] where no agent answers.
 pub fn run(command: &SessionCommand, context: &mut Context) -> Result<Outcome, Failure> {
     match command {

@@ -173,6 +173,8 @@ impl TerminalState {
         if let Some(state) = &self.0 {
             // A terminal that is gone needs nothing.
             let _ = rustix::termios::tcsetattr(io::stdin(), rustix::termios::OptionalActions::Now, state);
+            // Line editors switch bracketed paste on; this switches it off.
+            let _ = io::Write::write_all(&mut io::stdout(), b"\x1b[?2004l");
         }
     }
 }

@@ -4,10 +4,15 @@
 mod agent;
 mod argv;
 mod machine;
+mod operations;
 mod operator;
 #[cfg(unix)]
 mod prompt;
+mod records;
 #[cfg(unix)]
 mod relay;
 mod requests;
+/// Sessions on record, as the tests of the records themselves make them.
+#[path = "../../../rs-session/tests/common/mod.rs"]
+mod story;
 mod usage;

@@ -20,6 +20,7 @@ fn u01_help_lists_the_commands_and_their_cmdlets() {
         "desk",
         "engineer",
         "connect",
+        "proxy",
         "relay",
         "demo",
         "completions",

@@ -41,6 +41,9 @@ pub const CONTROL_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Length of all header names and values inside one control message, in bytes.
 pub const HEADER_METADATA_BYTES_MAX: usize = 32 * 1024;
 
+/// Headers inside one control message.
+pub const HEADERS_MAX: usize = 1000;
+
 /// Nesting of the JSON of a control message.
 pub const JSON_DEPTH_MAX: usize = 64;
 

@@ -11,7 +11,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use super::limits::{CONTROL_MESSAGE_BYTES_MAX, HEADER_METADATA_BYTES_MAX, JSON_DEPTH_MAX};
+use super::limits::{CONTROL_MESSAGE_BYTES_MAX, HEADER_METADATA_BYTES_MAX, HEADERS_MAX, JSON_DEPTH_MAX};
 
 /// HTTP headers as control messages carry them: names with one text each, in order.
 ///
@@ -84,6 +84,9 @@ impl<'de> Deserialize<'de> for Headers {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Headers, A::Error> {
                 let mut headers = Headers::default();
                 while let Some((name, value)) = map.next_entry::<String, Value>()? {
+                    if headers.0.len() == HEADERS_MAX {
+                        return Err(serde::de::Error::custom("too many headers"));
+                    }
                     match value {
                         Value::String(text) => headers.append(&name, &text),
                         Value::Number(number) => headers.append(&name, &number.to_string()),
@@ -472,6 +475,15 @@ mod tests {
         assert_eq!(
             ServerMessage::parse(&padded(CONTROL_MESSAGE_BYTES_MAX + 1)).unwrap_err(),
             MessageError::TooLong { found: CONTROL_MESSAGE_BYTES_MAX + 1 }
+        );
+        let many = |count: usize| {
+            let headers: Vec<_> = (0..count).map(|i| format!("\"h{i}\":1")).collect();
+            format!(r#"{{"accept":{{"address":"x","connectHeaders":{{{}}}}}}}"#, headers.join(","))
+        };
+        assert!(ServerMessage::parse(&many(HEADERS_MAX)).is_ok());
+        assert_eq!(
+            ServerMessage::parse(&many(HEADERS_MAX + 1)).unwrap_err(),
+            MessageError::Member { name: "accept" }
         );
         let nested = |depth: usize| format!("{{\"x\":{}{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1));
         assert!(ServerMessage::parse(&nested(JSON_DEPTH_MAX)).is_ok());

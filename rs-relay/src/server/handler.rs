@@ -16,6 +16,7 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use secrecy::SecretString;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::namespace::{Offer, Verdict};
 use super::{RelayServer, control, join};
@@ -40,13 +41,43 @@ pub(crate) async fn handle<S: Stream + 'static>(
     let exchange = Exchange { server, peer, tracking, upgrade };
     let host = exchange.server.namespace.host().to_owned();
     let (tracking, clock) = (exchange.tracking.clone(), exchange.server.namespace.now().wall);
+    let server = exchange.server.clone();
     let answer = exchange.run::<S>(&request).await;
+    if answer.is_err() && is_listen(&request) {
+        hold_back(&server, peer).await;
+    }
     Ok(answer.unwrap_or_else(|refusal| {
         let tracker = format!("sb://{host}{}", path.strip_prefix("/$hc").unwrap_or(&path));
         let reason = refusal.reason(&tracking, &tracker, clock);
         tracing::info!(%peer, path, status = refusal.status(), %refusal, tracking, "refused");
         refuse(refusal.status(), &reason)
     }))
+}
+
+fn is_listen<B>(request: &Request<B>) -> bool {
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    Target::parse(target).is_ok_and(|target| target.action == Action::Listen)
+}
+
+/// Slows listeners down that are refused again and again.
+async fn hold_back(server: &RelayServer, peer: SocketAddr) {
+    let delay = server.namespace.times().refusal;
+    if !delay.is_zero() && server.lobby.hold(peer.ip(), Instant::now()) {
+        let _released = Released(server);
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = server.stop.cancelled() => {}
+        }
+    }
+}
+
+/// Gives the place of a refusal that was held back free, also when the client leaves before.
+struct Released<'a>(&'a RelayServer);
+
+impl Drop for Released<'_> {
+    fn drop(&mut self) {
+        self.0.lobby.release();
+    }
 }
 
 struct Exchange {

@@ -8,6 +8,7 @@ mod control;
 mod dev_certificate;
 mod handler;
 mod join;
+mod lobby;
 mod namespace;
 mod transport;
 
@@ -29,6 +30,7 @@ use crate::proto::registry::Limits;
 use crate::proto::{Authority, EntityPath, Refusal, Rules};
 
 pub use dev_certificate::{DevAuthority, DevCertificate, DevCertificateError, dev_certificate};
+use lobby::{Lobby, Place};
 use namespace::Namespace;
 pub use transport::{PlainTransport, TlsTransport, TlsTransportError, Transport};
 
@@ -72,6 +74,8 @@ pub(crate) struct Times {
     pub(crate) ping: Duration,
     /// How long a half-closed peer may be silent.
     pub(crate) half_close: Duration,
+    /// How long the second and later refusals of listeners of one address are held back.
+    pub(crate) refusal: Duration,
 }
 
 /// A server could not be set up.
@@ -163,6 +167,14 @@ impl RelayServerBuilder {
         self
     }
 
+    /// How long the refusal of a listener is held back when another one from the same address was refused within 10 s.
+    /// Default 1 s; zero for never. Some clients come back without any pause.
+    #[must_use]
+    pub fn refusal_delay(mut self, delay: Duration) -> Self {
+        self.times.refusal = delay;
+        self
+    }
+
     /// Where wall time comes from. Default [`SystemClock`].
     #[must_use]
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
@@ -180,6 +192,7 @@ impl RelayServerBuilder {
             ("the handshake wait", self.times.handshake),
             ("the ping interval", self.times.ping),
             ("the half-close wait", self.times.half_close),
+            ("the refusal delay", self.times.refusal + Duration::from_nanos(1)),
         ];
         if let Some((what, _)) = times.into_iter().find(|(_, time)| time.is_zero() || *time > day) {
             return Err(ConfigError::Time { what });
@@ -204,6 +217,7 @@ impl RelayServerBuilder {
             stop: CancellationToken::new(),
             cut: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            lobby: Arc::default(),
         })
     }
 }
@@ -233,6 +247,7 @@ pub struct RelayServer {
     /// No work at all.
     cut: CancellationToken,
     tasks: TaskTracker,
+    lobby: Arc<Lobby>,
 }
 
 impl RelayServer {
@@ -250,6 +265,7 @@ impl RelayServer {
                 handshake: Duration::from_secs(10),
                 ping: Duration::from_secs(30),
                 half_close: Duration::from_secs(10),
+                refusal: Duration::from_secs(1),
             },
             clock: Arc::new(SystemClock),
         }
@@ -273,8 +289,10 @@ impl RelayServer {
                 () = self.stop.cancelled() => break Ok(()),
                 accepted = transport.accept() => match accepted {
                     Ok((raw, peer)) => {
-                        let connection = Connection { server: self.clone(), peer, begun: Instant::now() };
-                        self.tasks.spawn(connection.run(Arc::clone(&transport), raw));
+                        let place = self.lobby.reserve();
+                        let stranger = Stranger { server: self.clone(), peer, place, begun: Instant::now() };
+                        let task = self.tasks.spawn(stranger.run(Arc::clone(&transport), raw));
+                        self.lobby.enter(place, task.abort_handle());
                     }
                     Err(error) if is_passing(&error) => {
                         tracing::warn!(%error, "cannot accept connections right now");
@@ -332,13 +350,20 @@ fn is_passing(error: &io::Error) -> bool {
 }
 
 /// One connection up to its opening handshake.
-struct Connection {
+struct Stranger {
     server: RelayServer,
     peer: std::net::SocketAddr,
+    place: Place,
     begun: Instant,
 }
 
-impl Connection {
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        self.server.lobby.leave(self.place);
+    }
+}
+
+impl Stranger {
     async fn run<T: Transport>(self, transport: Arc<T>, raw: T::Raw) {
         let times = self.server.namespace.times();
         let deadline = self.begun + times.handshake;
@@ -351,7 +376,7 @@ impl Connection {
             Ok(Err(error)) => return tracing::debug!(peer = %self.peer, %error, "no TLS handshake"),
             Err(_) => return tracing::debug!(peer = %self.peer, "no TLS handshake in time"),
         };
-        let server = self.server.clone();
+        let (server, place, peer) = (self.server.clone(), self.place, self.peer);
         let serving = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(
@@ -361,7 +386,10 @@ impl Connection {
             .keep_alive(false)
             .serve_connection(
                 TokioIo::new(stream),
-                service_fn(move |request| handler::handle::<T::Stream>(server.clone(), self.peer, request)),
+                service_fn(move |request| {
+                    server.lobby.leave(place);
+                    handler::handle::<T::Stream>(server.clone(), peer, request)
+                }),
             )
             .with_upgrades();
         let mut serving = std::pin::pin!(serving);

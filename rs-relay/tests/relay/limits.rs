@@ -75,3 +75,42 @@ async fn r02_a_name_that_the_certificate_does_not_have_is_not_trusted() {
         soon(rs_relay::client::Sender::new(connection, relay.connector()).connect()).await.unwrap_err();
     assert!(error.is_unreachable(), "{error}");
 }
+
+#[tokio::test]
+async fn sec42_refused_listeners_of_one_address_are_slowed_down() {
+    let relay = Relay::start_with(|builder| builder.refusal_delay(Duration::from_millis(300))).await;
+    let refused = async |relay: &Relay, action: &str| {
+        let begun = std::time::Instant::now();
+        let target = format!("/$hc/hyco?sb-hc-action={action}");
+        let (status, _) = relay.open(&target, &[], b"").await.head().await;
+        assert!(status.contains(if action == "listen" { " 401 " } else { " 404 " }), "{status}");
+        begun.elapsed() >= Duration::from_millis(300)
+    };
+    assert!(!refused(&relay, "listen").await, "the first one");
+    assert!(refused(&relay, "listen").await, "the second one");
+    assert!(!refused(&relay, "connect").await, "senders are not concerned");
+    // A good one from the same address is not slowed down either.
+    relay.listener("hyco").await;
+}
+
+#[test]
+fn a_stored_authority_signs_again() {
+    let authority = rs_relay::server::DevAuthority::create().unwrap();
+    let stored = rs_relay::server::DevAuthority::from_pem(
+        authority.certificate_pem().to_owned(),
+        authority.key_pem().clone(),
+    );
+    let issued = stored.issue(["localhost", "::1"]).unwrap();
+    assert_eq!(issued.authority_pem(), authority.certificate_pem());
+    assert!(stored.issue(Vec::<String>::new()).is_err() && stored.issue(["a b"]).is_err());
+}
+
+#[tokio::test]
+async fn r02_a_certificate_of_a_stored_authority_is_trusted() {
+    let authority = rs_relay::server::DevAuthority::create().unwrap();
+    let pem = authority.certificate_pem().to_owned();
+    let stored = rs_relay::server::DevAuthority::from_pem(pem.clone(), authority.key_pem().clone());
+    let certificate = std::sync::Arc::new(stored.issue(["localhost"]).unwrap());
+    let relay = Relay::start_at("127.0.0.1:0", certificate, |builder| builder).await;
+    relay.listener("hyco").await;
+}

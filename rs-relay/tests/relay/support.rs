@@ -88,7 +88,7 @@ impl Relay {
                 .unwrap();
         let port = transport.local_addr().unwrap().port();
         let authority = Authority::new("localhost", port).unwrap();
-        let builder = RelayServer::builder([authority.clone()]).rules(rules());
+        let builder = RelayServer::builder([authority.clone()]).rules(rules()).refusal_delay(Duration::ZERO);
         let server = set(builder).build().unwrap();
         let serving = server.clone();
         let task = tokio::spawn(async move { serving.serve(transport).await.unwrap() });

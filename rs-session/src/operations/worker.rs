@@ -9,7 +9,8 @@
 
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::pipeline::Stop;
 use super::plan::Plan;
@@ -93,12 +94,12 @@ fn supervise() -> io::Result<ExitCode> {
         let _ = write_frame(&mut input, kind, &plan).and_then(|()| input.flush());
     }
     watch_lifeline(mark.clone());
-    let status = worker.wait()?;
+    let code = reap_until_gone(&mut worker)?;
     process_tree::kill(std::process::id(), &mark, false);
-    Ok(exit_code(status))
+    Ok(code)
 }
 
-fn start_worker(mark: &str) -> io::Result<std::process::Child> {
+fn start_worker(mark: &str) -> io::Result<Child> {
     let mut command = Command::new(own_program()?);
     command.args(std::env::args_os().skip(1)).env_clear().current_dir(root_directory());
     for name in ENVIRONMENT {
@@ -108,6 +109,9 @@ fn start_worker(mark: &str) -> io::Result<std::process::Child> {
     }
     command.env(MARK, mark).env(SUPERVISOR, std::process::id().to_string());
     command.stdin(Stdio::piped()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
+    // A group of its own, which can be ended as a whole without ending the supervisor.
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
     command.spawn()
 }
 
@@ -126,6 +130,7 @@ pub(super) const fn root_directory() -> &'static str {
 fn watch_lifeline(mark: String) {
     std::thread::spawn(move || {
         let _ = io::stdin().lock().read(&mut [0; 1]);
+        HUNTING.store(true, Ordering::SeqCst);
         process_tree::kill(std::process::id(), &mark, false);
         std::process::exit(i32::from(LIFELINE_CUT));
     });
@@ -147,14 +152,29 @@ fn become_reaper() -> io::Result<()> {
     Ok(())
 }
 
-#[cfg(unix)]
-fn exit_code(status: std::process::ExitStatus) -> ExitCode {
-    use std::os::unix::process::ExitStatusExt as _;
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
-    ExitCode::from(u8::try_from(code).unwrap_or(1))
+/// True while the lifeline's thread ends the tree: from then on nobody is reaped.
+static HUNTING: AtomicBool = AtomicBool::new(false);
+
+/// Reaps whatever dies below this process until it is the worker, and gives the worker's exit code.
+#[cfg(target_os = "linux")]
+fn reap_until_gone(worker: &mut Child) -> io::Result<ExitCode> {
+    use rustix::process::{WaitOptions, wait};
+    loop {
+        let Some((pid, status)) = wait(WaitOptions::empty())? else { continue };
+        while HUNTING.load(Ordering::SeqCst) {
+            std::thread::park();
+        }
+        if u32::try_from(pid.as_raw_nonzero().get()) == Ok(worker.id()) {
+            let code =
+                status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal));
+            return Ok(ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)));
+        }
+    }
 }
 
-#[cfg(not(unix))]
-fn exit_code(status: std::process::ExitStatus) -> ExitCode {
-    ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+/// Waits for the worker and gives its exit code.
+#[cfg(not(target_os = "linux"))]
+fn reap_until_gone(worker: &mut Child) -> io::Result<ExitCode> {
+    let status = worker.wait()?;
+    Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }

@@ -23,7 +23,8 @@ use crate::{keys, records};
 ///
 /// # Errors
 ///
-/// [`ErrorCode::NotFound`] where there is no such record; [`ErrorCode::Key`] for a key file that holds none, and where
+/// [`ErrorCode::NotFound`] where there is no such record; [`ErrorCode::UnsafePermissions`] where others could have
+/// changed the node's key; [`ErrorCode::Key`] for a key file that holds none, and where
 /// a session of this node is named and the node's own key is gone. A record that does not hold is no failure of the
 /// program: its verdict is printed and the exit code is 6.
 pub(super) fn run(args: &VerifyArgs, context: &mut Context) -> Result<Outcome, Failure> {
@@ -85,6 +86,7 @@ impl Root {
         if let Some(path) = &args.node_key {
             return Ok(Self::Given(keys::read_public(path)?, path.clone()));
         }
+        context.state.role(Role::Node).check()?;
         let own = match keys::load_public(&context.state, Role::Node)? {
             Some(key) => Some(key),
             None => keys::load(&context.state, Role::Node)?.map(|key| key.public()),
