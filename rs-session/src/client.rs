@@ -217,7 +217,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     async fn start(&mut self) -> Result<(), ConnectError> {
-        match self.next().await {
+        let first = tokio::time::timeout(HANDSHAKE_WAIT, self.next());
+        match first.await.map_err(|_| ChannelError::Deadline)? {
             Ok(ClientEvent::Record { sequence: 0, .. }) => Ok(()),
             Ok(_) => Err(ConnectError::Protocol("record 0 is missing".to_owned())),
             Err(SessionError::Channel(error)) => Err(error.into()),

@@ -41,6 +41,8 @@ pub use content::{
     Content, EndContent, FinishedContent, InterruptContent, NoteContent, OutputContent, OutputData,
     RefusalContent, RequestContent, StartContent,
 };
+#[cfg(feature = "driver")]
+pub(crate) use frame::whole_records;
 pub use frame::{
     CONTENT_BYTES_MAX, FILE_HEADER, Frame, FrameError, FrameReader, RECORD_BYTES_MAX, SALT_BYTES,
     SIGNATURE_BYTES, SKELETON_BYTES_MAX, Stored,
