@@ -10,6 +10,7 @@ use crate::commands::operation_worker;
 use crate::commands::relay::Side;
 use crate::context::Context;
 use crate::control::AgentControl as _;
+use crate::network::ProxyArgs;
 use crate::outcome::{Failure, Outcome};
 use crate::output::Record;
 use crate::relay_access::RelayAccess;
@@ -35,6 +36,16 @@ pub struct RunArgs {
     /// system's authorities].
     #[arg(long, value_name = "FILE", env = "REMOTE_SUPPORT_RELAY_CA")]
     pub relay_ca: Option<PathBuf>,
+    /// How the relay is reached.
+    #[command(flatten)]
+    pub proxy: ProxyArgs,
+}
+
+impl RunArgs {
+    fn relay(&self, context: &Context) -> Result<RelayAccess, Failure> {
+        let (credential, authority) = (self.relay_credential_file.as_deref(), self.relay_ca.as_deref());
+        Ok(RelayAccess::new(&context.state, Side::Listen, credential, authority, self.proxy.way()?))
+    }
 }
 
 /// Runs an agent command.
@@ -54,12 +65,7 @@ fn serve(args: &RunArgs, context: &mut Context) -> Result<Outcome, Failure> {
     logging::to_stderr();
     let settings = AgentSettings {
         state: context.state.clone(),
-        relay: RelayAccess::new(
-            &context.state,
-            Side::Listen,
-            args.relay_credential_file.as_deref(),
-            args.relay_ca.as_deref(),
-        ),
+        relay: args.relay(context)?,
         worker: operation_worker::program()?,
         clock: Arc::clone(&context.clock),
     };
