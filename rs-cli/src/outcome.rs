@@ -210,6 +210,12 @@ impl Failure {
         self.code
     }
 
+    /// What to do next, as far as it is known.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&str> {
+        self.next.as_deref()
+    }
+
     /// The exit code of the program.
     #[must_use]
     pub fn exit(&self) -> Exit {
@@ -230,6 +236,13 @@ impl Failure {
             next = cause.source();
         }
         causes
+    }
+
+    /// What happened and why on one line, without the next step.
+    #[must_use]
+    pub fn in_a_line(&self) -> String {
+        let first = [Some(self.message.clone()), self.target.clone()].into_iter().flatten();
+        first.chain(self.causes()).collect::<Vec<_>>().join(": ")
     }
 
     /// The failure as programs read it: `{"error": {code, message, target, details, nextStep}}`.

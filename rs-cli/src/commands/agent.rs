@@ -1,4 +1,6 @@
-//! `agent run|status`: the service of the node.
+//! `agent run|status|doctor`: the service of the node.
+
+mod doctor;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,9 +25,14 @@ pub enum AgentCommand {
     Run(RunArgs),
     /// Say whether the agent runs, whether the relay is reached, and which sessions are open.
     Status,
+    /// Look at service, store, clock, disk, proxy, relay and catalog, and say what is wrong, why, and what to do.
+    ///
+    /// Exit codes: 0 nothing is wrong (there may be advice); 6 the store is damaged; 1 a file, the clock, the disk or the
+    /// proxy setting is at fault; 5 the agent or the relay is not reached. Of several faults the first in this order counts.
+    Doctor(RunArgs),
 }
 
-/// Arguments of `agent run`.
+/// Arguments of `agent run` and `agent doctor`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// File with the relay's connection string for listening; never given on the command line [default: that of this
@@ -58,6 +65,7 @@ pub fn run(command: &AgentCommand, context: &mut Context) -> Result<Outcome, Fai
     match command {
         AgentCommand::Run(args) => serve(args, context),
         AgentCommand::Status => status(context),
+        AgentCommand::Doctor(args) => doctor::run(args, context),
     }
 }
 
