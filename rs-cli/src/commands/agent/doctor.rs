@@ -31,6 +31,18 @@ const FREE_FAULT_BYTES: u64 = 64 << 20;
 /// A sync that takes longer delays every line of an engineer noticeably.
 const SYNC_ADVICE: Duration = Duration::from_millis(500);
 
+/// Remedies of failures that have none of their own.
+const START: &str = "start it with `remote-support agent run`";
+const RESTORE: &str = "move the store away, keep it for the record, and give a fresh consent";
+const TRY_STORE: &str =
+    "see that the volume is well and that no other program holds the store, and try again";
+const MAKE_WRITABLE: &str =
+    "see that the agent's user can write there, or choose another directory with --state-dir";
+const NAME_CREDENTIALS: &str =
+    "name a file of mode 0600 with one line user:password by --proxy-credentials-file";
+const LOOK_AT_RELAY: &str = "see whether the relay runs, whether the way there is open, and whether credential and authority are those of this \
+     relay";
+
 /// One thing that was looked at.
 #[derive(Debug)]
 struct Finding {
@@ -70,13 +82,14 @@ impl Finding {
         Self { check, state: State::Fault(exit), text: text.into(), remedy: Some(remedy.into()) }
     }
 
-    /// A failure as a fault; only damage and an unreachable network keep their exit code.
-    fn of(check: &'static str, failure: &Failure) -> Self {
+    /// A failure as a fault; only damage and an unreachable network keep their exit code. `remedy` where the failure
+    /// itself has none.
+    fn of(check: &'static str, failure: &Failure, remedy: &str) -> Self {
         let exit = match failure.exit() {
             exit @ (Exit::Integrity | Exit::Unreachable) => exit,
             _ => Exit::Failed,
         };
-        Self::fault(check, exit, failure.in_a_line(), failure.remedy().unwrap_or_default())
+        Self::fault(check, exit, failure.in_a_line(), failure.remedy().unwrap_or(remedy))
     }
 
     fn record(&self) -> Record {
@@ -115,7 +128,6 @@ fn outcome(findings: &[Finding]) -> Outcome {
 }
 
 fn service(context: &Context, findings: &mut Vec<Finding>) -> Option<Status> {
-    let start = "start it with `remote-support agent run`";
     let finding = match node::agent(context).status() {
         Ok(status) => {
             let open = status.sessions.len();
@@ -133,9 +145,9 @@ fn service(context: &Context, findings: &mut Vec<Finding>) -> Option<Status> {
             "service",
             Exit::Unreachable,
             "no agent is running on this node: nobody can connect",
-            start,
+            START,
         ),
-        Err(error) => Finding::of("service", &error.into()),
+        Err(error) => Finding::of("service", &error.into(), START),
     };
     findings.push(finding);
     None
@@ -166,7 +178,8 @@ fn store(context: &Context, findings: &mut Vec<Finding>) -> Option<Facts> {
             Some(facts)
         }
         Err(failure) => {
-            findings.push(Finding::of("store", &failure));
+            let remedy = if failure.exit() == Exit::Integrity { RESTORE } else { TRY_STORE };
+            findings.push(Finding::of("store", &failure, remedy));
             None
         }
     }
@@ -187,7 +200,7 @@ fn clock(hold: Option<(String, String)>) -> Finding {
 fn disk(context: &Context, findings: &mut Vec<Finding>) {
     let folder = context.state.role(Role::Node);
     if let Err(failure) = folder.check() {
-        findings.push(Finding::of("disk", &failure));
+        findings.push(Finding::of("disk", &failure, MAKE_WRITABLE));
         return;
     }
     let there = folder.path().ancestors().find(|path| path.is_dir()).unwrap_or_else(|| folder.path());
@@ -195,7 +208,9 @@ fn disk(context: &Context, findings: &mut Vec<Finding>) {
     if folder.exists() {
         findings.push(match sync(folder.path()) {
             Ok(took) => sync_time(took),
-            Err(error) => Finding::of("disk", &Failure::io(folder.path(), "write a file in", error)),
+            Err(error) => {
+                Finding::of("disk", &Failure::io(folder.path(), "write a file in", error), MAKE_WRITABLE)
+            }
         });
     }
 }
@@ -242,14 +257,19 @@ fn sync_time(took: Duration) -> Finding {
 fn proxy(relay: &RelayAccess, findings: &mut Vec<Finding>) {
     let settings = match relay.way().settings() {
         Ok(settings) => settings,
-        Err(failure) => return findings.push(Finding::of("proxy", &failure)),
+        Err(failure) => return findings.push(Finding::of("proxy", &failure, NAME_CREDENTIALS)),
     };
-    let text = match settings.winner() {
-        None => "no setting names a proxy: the network is reached directly".to_owned(),
-        Some(Setting { source, proxy: Some(proxy), .. }) => format!("{proxy}, by {}", source.describe()),
-        Some(Setting { source, .. }) => format!("none, by {}", source.describe()),
-    };
-    findings.push(Finding::well("proxy", text));
+    match settings.winner() {
+        None => {
+            findings.push(Finding::well("proxy", "no setting names one: the network is reached directly"))
+        }
+        // Said below, with the reason.
+        Some(Setting { problem: Some(_), .. }) => {}
+        Some(Setting { source, proxy, .. }) => {
+            let proxy = proxy.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
+            findings.push(Finding::well("proxy", format!("{proxy}, by {}", source.describe())));
+        }
+    }
     // Only the setting that wins can keep the agent from connecting.
     let broken = settings.winner().and_then(|winner| winner.problem.as_ref());
     findings.extend(settings.findings.iter().map(|finding| match finding.severity {
@@ -271,7 +291,7 @@ fn relay(access: &RelayAccess, status: Option<&Status>, context: &Context) -> Ve
     }
     let connection = match usable(access, context) {
         Ok(connection) => connection,
-        Err(failure) => return vec![Finding::of("relay", &failure)],
+        Err(failure) => return vec![Finding::of("relay", &failure, LOOK_AT_RELAY)],
     };
     let place = format!("{} {}", connection.authority(), access.way().describe(connection.authority()));
     if status.is_some_and(|status| status.connection_status == "Connected") {
@@ -280,7 +300,7 @@ fn relay(access: &RelayAccess, status: Option<&Status>, context: &Context) -> Ve
     let mut findings = match asked(access, connection.authority()) {
         Ok(Answer::Reached) => vec![Finding::well("relay", format!("{place} accepts connections"))],
         Ok(Answer::Probed(report)) => probed(&report, &place),
-        Err(failure) => vec![Finding::of("relay", &failure)],
+        Err(failure) => vec![Finding::of("relay", &failure, LOOK_AT_RELAY)],
     };
     let said = status.and_then(|status| status.connection_error_message.as_deref());
     if let Some(said) =

@@ -328,8 +328,10 @@ impl Drawing {
             text.push_str(&format!("\u{1b}[{}A", self.lines.len()));
         }
         for (id, line) in &self.lines {
-            let line =
-                output::cut(&output::safe(&format!("{id:<26} {line}")), self.columns.saturating_sub(1));
+            let line = output::cut(
+                &output::safe(&format!("{:<24} {line}", id.as_str())),
+                self.columns.saturating_sub(1),
+            );
             text.push_str(&format!("\r\u{1b}[2K{line}\n"));
         }
         self.drawn = true;
