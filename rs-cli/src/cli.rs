@@ -87,7 +87,7 @@ pub enum Command {
     Engineer(engineer::EngineerCommand),
     /// Connect to a node as the assigned engineer.
     Connect(connect::ConnectArgs),
-    /// What must be reachable, and whether a proxy's list lets it through.
+    /// What must be reachable, and whether a proxy's list and the network let it through.
     #[command(subcommand)]
     Proxy(proxy::ProxyCommand),
     /// A self-hosted relay and its credentials.

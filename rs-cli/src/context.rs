@@ -96,6 +96,8 @@ pub struct Console {
     pub interactive: bool,
     /// Columns of the terminal.
     pub columns: usize,
+    /// Messages go to a terminal on which a line can be drawn anew.
+    pub live: bool,
     /// Messages may be coloured: a terminal, and `NO_COLOR` is not set.
     pub color: bool,
 }
@@ -111,6 +113,7 @@ impl Console {
             err: Box::new(io::stderr()),
             interactive: io::stdin().is_terminal() && io::stderr().is_terminal(),
             columns,
+            live: io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
             color: io::stderr().is_terminal()
                 && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         }
@@ -122,6 +125,7 @@ impl fmt::Debug for Console {
         f.debug_struct("Console")
             .field("interactive", &self.interactive)
             .field("columns", &self.columns)
+            .field("live", &self.live)
             .field("color", &self.color)
             .finish_non_exhaustive()
     }

@@ -18,6 +18,7 @@ pub mod explain;
 pub mod files;
 pub mod keys;
 mod logging;
+pub mod network;
 pub mod node;
 pub mod outcome;
 pub mod output;

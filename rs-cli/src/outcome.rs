@@ -238,6 +238,13 @@ impl Failure {
         causes
     }
 
+    /// What happened and why on one line, without the next step.
+    #[must_use]
+    pub fn in_a_line(&self) -> String {
+        let first = [Some(self.message.clone()), self.target.clone()].into_iter().flatten();
+        first.chain(self.causes()).collect::<Vec<_>>().join(": ")
+    }
+
     /// The failure as programs read it: `{"error": {code, message, target, details, nextStep}}`.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {

@@ -4,10 +4,12 @@
 //! consent; else those that `relay serve` wrote into the same state directory.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rs_relay::client::{Connector, HybridConnection, Trust};
+use rs_relay::client::{Connector, HybridConnection, KeepAlive, Trust};
 
 use crate::commands::relay::Side;
+use crate::network::{Question, Way};
 use crate::node::CREDENTIAL_NAME;
 use crate::outcome::{ErrorCode, Failure};
 use crate::state::{Role, StateDir};
@@ -17,14 +19,17 @@ use crate::{credential, files};
 const AUTHORITY_BYTES_MAX: usize = 256 * 1024;
 /// Name of the relay's authority in its folder.
 pub const AUTHORITY_NAME: &str = "ca.pem";
+/// Longest silence on a connection to Azure's relay. Proxies cut quiet tunnels, some after 60 s.
+const QUIET_MAX: Duration = Duration::from_secs(25);
 
-/// The files that lead to a relay.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The files that lead to a relay, and the way there.
+#[derive(Debug, Clone)]
 pub struct RelayAccess {
     state: StateDir,
     side: Side,
     credential: Option<PathBuf>,
     authority: Option<PathBuf>,
+    way: Way,
 }
 
 /// A relay that can be dialled.
@@ -34,14 +39,28 @@ pub struct Reach {
     pub connection: HybridConnection,
     /// How.
     pub connector: Connector,
+    /// What is sent while nothing is said.
+    pub keep_alive: KeepAlive,
 }
 
 impl RelayAccess {
     /// The files named, and where to look for those that are not.
     #[must_use]
-    pub fn new(state: &StateDir, side: Side, credential: Option<&Path>, authority: Option<&Path>) -> Self {
+    pub fn new(
+        state: &StateDir,
+        side: Side,
+        credential: Option<&Path>,
+        authority: Option<&Path>,
+        way: Way,
+    ) -> Self {
         let owned = |path: Option<&Path>| path.map(Path::to_owned);
-        Self { state: state.clone(), side, credential: owned(credential), authority: owned(authority) }
+        Self { state: state.clone(), side, credential: owned(credential), authority: owned(authority), way }
+    }
+
+    /// How the network is reached.
+    #[must_use]
+    pub fn way(&self) -> &Way {
+        &self.way
     }
 
     /// The file with the credential; `None` where there is none yet.
@@ -60,23 +79,52 @@ impl RelayAccess {
     /// [`ErrorCode::NotFound`] where there is no credential, with where one comes from; [`ErrorCode::InvalidFile`];
     /// [`ErrorCode::UnsafePermissions`].
     pub fn open(&self) -> Result<Reach, Failure> {
+        let connection = self.connection()?;
+        let keep_alive = match KeepAlive::for_relay(connection.authority()) {
+            KeepAlive::Pong(interval) => KeepAlive::Pong(interval.min(QUIET_MAX)),
+            other => other,
+        };
+        Ok(Reach { connection, connector: self.connector()?, keep_alive })
+    }
+
+    /// The hybrid connection that the credential leads to.
+    ///
+    /// # Errors
+    ///
+    /// As [`RelayAccess::open`].
+    pub fn connection(&self) -> Result<HybridConnection, Failure> {
         let path = self.credential_file().ok_or_else(|| self.no_credential())?;
-        let connection = credential::connection(&files::read_secret(&path)?)
-            .map_err(|failure| failure.about(path.display().to_string()))?;
-        Ok(Reach { connection, connector: self.connector()? })
+        credential::connection(&files::read_secret(&path)?)
+            .map_err(|failure| failure.about(path.display().to_string()))
+    }
+
+    /// The question why the relay is not reached; `None` for a relay without a name.
+    ///
+    /// # Errors
+    ///
+    /// As [`RelayAccess::open`].
+    pub fn question(&self) -> Result<Option<Question>, Failure> {
+        let authority =
+            self.authority_file().map(|path| files::read(&path, AUTHORITY_BYTES_MAX)).transpose()?;
+        Question::new(self.connection()?.authority(), &self.way, authority.as_deref())
+    }
+
+    /// The file with the certificates of the relay's own authority.
+    #[must_use]
+    pub fn authority_file(&self) -> Option<PathBuf> {
+        let local = self.state.role(Role::Relay).file(AUTHORITY_NAME);
+        self.authority.clone().or_else(|| Some(local).filter(|path| path.exists()))
     }
 
     fn connector(&self) -> Result<Connector, Failure> {
-        let local = self.state.role(Role::Relay).file(AUTHORITY_NAME);
-        let (path, trust): (_, fn(Vec<u8>) -> Trust) = match &self.authority {
-            Some(path) => (Some(path.clone()), Trust::Only),
-            None => (Some(local).filter(|path| path.exists()), Trust::PlatformAnd),
-        };
+        let path = self.authority_file();
+        let trust: fn(Vec<u8>) -> Trust =
+            if self.authority.is_some() { Trust::Only } else { Trust::PlatformAnd };
         let trust = match &path {
             Some(path) => trust(files::read(path, AUTHORITY_BYTES_MAX)?),
             None => Trust::Platform,
         };
-        Connector::builder().trust(trust).build().map_err(|error| {
+        Connector::builder().trust(trust).dialer(self.way.dialer()?).build().map_err(|error| {
             let about =
                 path.map_or_else(|| "the system's authorities".to_owned(), |path| path.display().to_string());
             Failure::new(ErrorCode::InvalidFile, "the relay's authority cannot be used")

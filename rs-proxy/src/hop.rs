@@ -106,6 +106,31 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// The same when user and password were sent: a proxy that asks for them nevertheless has refused them.
+    pub(crate) fn after_credentials(self, head: &ResponseHead, proxy: &str) -> Self {
+        if self.hop != Hop::ProxyAuth {
+            return self;
+        }
+        let schemes = auth_schemes(head);
+        let (explanation, fix) = if schemes.split(", ").any(|scheme| scheme.eq_ignore_ascii_case("basic")) {
+            (
+                format!("the proxy {proxy} refuses the user and password that it was given ({schemes})"),
+                "correct the credentials, one line user:password in their file, or exempt the nodes' addresses from proxy \
+                 authentication; Azure Local does not support it",
+            )
+        } else {
+            (
+                format!(
+                    "the proxy {proxy} does not take a user and password as they are sent, Basic, but wants {schemes}"
+                ),
+                "exempt the nodes' addresses from proxy authentication; Azure Local does not support it",
+            )
+        };
+        Self { explanation, fix: fix.to_owned(), ..self }
+    }
+}
+
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {} ({}). {}", self.hop, self.explanation, self.evidence, self.fix)

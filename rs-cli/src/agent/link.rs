@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use rs_relay::client::{Incoming, Listener, OfflineCause, Status};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::{Shared, lock};
-use crate::relay_access::Reach;
+use crate::network;
+use crate::relay_access::{Reach, RelayAccess};
 
 /// Connections that may be in their handshake at once; more are sent away.
 const HANDSHAKES_MAX: usize = 16;
@@ -15,6 +18,10 @@ const HANDSHAKES_MAX: usize = 16;
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How soon a credential that could not be read is tried again.
 const CREDENTIAL_RETRY: Duration = Duration::from_secs(5);
+/// Shortest time between two inquiries why the relay is not reached.
+const INQUIRY_PAUSE: Duration = Duration::from_secs(60);
+/// Longest inquiry.
+const INQUIRY_MAX: Duration = Duration::from_secs(10);
 
 /// The connection to the relay, in the product's words.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -77,13 +84,16 @@ async fn look_again(shared: &Shared, wait: Duration) {
     let _ = tokio::time::timeout(wait, shared.changed.notified()).await;
 }
 
-/// Listens until the grant has ended, or another credential was handed in.
+/// Listens until the grant has ended, or another credential was handed in, for the relay or for the proxy.
 async fn listen(shared: &Arc<Shared>, reach: Reach, places: &Arc<Semaphore>) {
     let credential = shared.relay.credential_file();
-    let modified = || credential.as_ref().and_then(|path| path.metadata().ok()?.modified().ok());
+    let files = || credential.iter().chain(shared.relay.way().credentials_file());
+    let modified = || files().map(|path| path.metadata().ok()?.modified().ok()).collect::<Vec<_>>();
     let since = modified();
-    let mut listener = Listener::builder(reach.connection, reach.connector).start();
+    let mut listener =
+        Listener::builder(reach.connection, reach.connector).keep_alive(reach.keep_alive).start();
     let mut status = listener.status();
+    let mut inquiry = Inquiry::default();
     set(shared, Link::Connecting(None));
     while shared.wants_relay() && modified() == since && shared.relay.credential_file() == credential {
         tokio::select! {
@@ -91,22 +101,24 @@ async fn listen(shared: &Arc<Shared>, reach: Reach, places: &Arc<Semaphore>) {
                 Some(incoming) => meet(shared, incoming, places),
                 None => break,
             },
-            Some(status) = status.changed() => told(shared, &status),
+            Some(status) = status.changed() => told(shared, &status, &mut inquiry),
+            Some(answer) = inquiry.running.join_next() => inquiry.answered(shared, answer.ok().flatten()),
             () = look_again(shared, LOOK_AGAIN) => {}
         }
     }
     listener.close().await;
 }
 
-fn told(shared: &Shared, status: &Status) {
+fn told(shared: &Shared, status: &Status, inquiry: &mut Inquiry) {
     match status {
         Status::Online => {
             tracing::info!("connected to the relay");
+            *inquiry = Inquiry::default();
             set(shared, Link::Connected);
         }
         Status::Offline { cause, pause } => {
             tracing::warn!(%cause, pause_ms = pause.as_millis(), "the relay is not reached");
-            set(shared, Link::Connecting(Some(in_words(cause))));
+            set(shared, Link::Connecting(Some(inquiry.trouble(cause, &shared.relay))));
         }
         Status::Connecting => {
             let before = lock(&shared.link).trouble().map(str::to_owned);
@@ -116,8 +128,52 @@ fn told(shared: &Shared, status: &Status) {
     }
 }
 
-fn in_words(cause: &OfflineCause) -> String {
-    crate::output::safe(&cause.to_string())
+/// Finds out, beside the attempts to reach the relay, what stops those that do not know it themselves.
+#[derive(Debug, Default)]
+struct Inquiry {
+    running: JoinSet<Option<String>>,
+    begun: Option<Instant>,
+    /// What the inquiry is about, in the words of the attempt that failed.
+    about: String,
+    found: Option<String>,
+}
+
+impl Inquiry {
+    /// The trouble in a line: what the attempt itself knows of the hop, else what an inquiry about the same trouble
+    /// found, else the attempt's own words.
+    fn trouble(&mut self, cause: &OfflineCause, relay: &RelayAccess) -> String {
+        if let Some(known) = network::trouble(cause) {
+            return known;
+        }
+        let words = crate::output::safe(&cause.to_string());
+        if self.running.is_empty() && self.begun.is_none_or(|begun| begun.elapsed() >= INQUIRY_PAUSE) {
+            self.begin(&words, relay.clone());
+        }
+        self.found.clone().filter(|_| self.about == words).unwrap_or(words)
+    }
+
+    fn begin(&mut self, words: &str, relay: RelayAccess) {
+        if self.about != words {
+            (self.about, self.found) = (words.to_owned(), None);
+        }
+        self.begun = Some(Instant::now());
+        self.running.spawn(async move {
+            let question = relay.question().ok().flatten()?;
+            network::verdict(&question.ask(INQUIRY_MAX).await)
+        });
+    }
+
+    /// Takes the answer, unless the trouble is another one by now.
+    fn answered(&mut self, shared: &Shared, answer: Option<String>) {
+        let shown = self.found.take().unwrap_or_else(|| self.about.clone());
+        let now = answer.clone().unwrap_or_else(|| self.about.clone());
+        self.found = answer;
+        tracing::warn!(cause = %now, "why the relay is not reached");
+        let link = lock(&shared.link).clone();
+        if link.trouble() == Some(&shown) {
+            set(shared, Link::Connecting(Some(now)));
+        }
+    }
 }
 
 /// Takes a sender to the host, or sends it away at once when there is no place.

@@ -1,4 +1,6 @@
-//! `agent run|status`: the service of the node.
+//! `agent run|status|doctor`: the service of the node.
+
+mod doctor;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use crate::commands::operation_worker;
 use crate::commands::relay::Side;
 use crate::context::Context;
 use crate::control::AgentControl as _;
+use crate::network::ProxyArgs;
 use crate::outcome::{Failure, Outcome};
 use crate::output::Record;
 use crate::relay_access::RelayAccess;
@@ -22,9 +25,14 @@ pub enum AgentCommand {
     Run(RunArgs),
     /// Say whether the agent runs, whether the relay is reached, and which sessions are open.
     Status,
+    /// Look at service, store, clock, disk, proxy, relay and catalog, and say what is wrong, why, and what to do.
+    ///
+    /// Exit codes: 0 nothing is wrong (there may be advice); 6 the store is damaged; 1 a file, the clock, the disk or the
+    /// proxy setting is at fault; 5 the agent or the relay is not reached. Of several faults the first in this order counts.
+    Doctor(RunArgs),
 }
 
-/// Arguments of `agent run`.
+/// Arguments of `agent run` and `agent doctor`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// File with the relay's connection string for listening; never given on the command line [default: that of this
@@ -35,6 +43,16 @@ pub struct RunArgs {
     /// system's authorities].
     #[arg(long, value_name = "FILE", env = "REMOTE_SUPPORT_RELAY_CA")]
     pub relay_ca: Option<PathBuf>,
+    /// How the relay is reached.
+    #[command(flatten)]
+    pub proxy: ProxyArgs,
+}
+
+impl RunArgs {
+    fn relay(&self, context: &Context) -> Result<RelayAccess, Failure> {
+        let (credential, authority) = (self.relay_credential_file.as_deref(), self.relay_ca.as_deref());
+        Ok(RelayAccess::new(&context.state, Side::Listen, credential, authority, self.proxy.way()?))
+    }
 }
 
 /// Runs an agent command.
@@ -47,6 +65,7 @@ pub fn run(command: &AgentCommand, context: &mut Context) -> Result<Outcome, Fai
     match command {
         AgentCommand::Run(args) => serve(args, context),
         AgentCommand::Status => status(context),
+        AgentCommand::Doctor(args) => doctor::run(args, context),
     }
 }
 
@@ -54,12 +73,7 @@ fn serve(args: &RunArgs, context: &mut Context) -> Result<Outcome, Failure> {
     logging::to_stderr();
     let settings = AgentSettings {
         state: context.state.clone(),
-        relay: RelayAccess::new(
-            &context.state,
-            Side::Listen,
-            args.relay_credential_file.as_deref(),
-            args.relay_ca.as_deref(),
-        ),
+        relay: args.relay(context)?,
         worker: operation_worker::program()?,
         clock: Arc::clone(&context.clock),
     };

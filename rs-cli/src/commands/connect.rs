@@ -17,6 +17,7 @@ use rs_session::protocol::Form;
 
 use crate::commands::relay::Side;
 use crate::context::Context;
+use crate::network::ProxyArgs;
 use crate::outcome::{Exit, Failure, Outcome};
 use crate::output::OutputMode;
 use crate::relay_access::RelayAccess;
@@ -38,6 +39,9 @@ pub struct ConnectArgs {
     /// system's authorities].
     #[arg(long, value_name = "FILE", env = "REMOTE_SUPPORT_RELAY_CA")]
     pub relay_ca: Option<PathBuf>,
+    /// How the relay is reached.
+    #[command(flatten)]
+    pub proxy: ProxyArgs,
     /// Run this line and leave; can be given several times, run in order.
     #[arg(long, value_name = "LINE", allow_hyphen_values = true, env = "REMOTE_SUPPORT_COMMAND")]
     pub command: Vec<String>,
@@ -56,6 +60,7 @@ pub fn run(args: &ConnectArgs, context: &mut Context) -> Result<Outcome, Failure
         Side::Send,
         args.relay_credential_file.as_deref(),
         args.relay_ca.as_deref(),
+        args.proxy.way()?,
     );
     let joining = Joining::load(args.assignment.as_deref(), access, context)?;
     Context::block_on(async {

@@ -20,6 +20,7 @@ use crate::commands::relay::{RunningRelay, Side};
 use crate::commands::{self, operation_worker};
 use crate::context::Context;
 use crate::keys;
+use crate::network::Way;
 use crate::outcome::{ErrorCode, Exit, Failure, Outcome};
 use crate::relay_access::RelayAccess;
 use crate::state::{Role, StateDir};
@@ -102,7 +103,7 @@ async fn story(context: &mut Context) -> Result<(), Failure> {
 async fn start_agent(context: &Context) -> Result<Agent, Failure> {
     let settings = AgentSettings {
         state: context.state.clone(),
-        relay: RelayAccess::new(&context.state, Side::Listen, None, None),
+        relay: RelayAccess::new(&context.state, Side::Listen, None, None, Way::direct()),
         worker: operation_worker::program()?,
         clock: Arc::clone(&context.clock),
     };
@@ -175,7 +176,7 @@ async fn wait_until_connected(agent: &Agent, context: &mut Context) -> Result<()
 async fn join_here(
     context: &Context,
 ) -> Result<rs_session::client::Client<rs_relay::client::RelayStream>, Failure> {
-    let access = RelayAccess::new(&context.state, Side::Send, None, None);
+    let access = RelayAccess::new(&context.state, Side::Send, None, None, Way::direct());
     join(Joining::load(None, access, context)?).await
 }
 

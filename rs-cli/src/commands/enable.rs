@@ -4,6 +4,7 @@
 //! with Yes.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use rs_consent::keys::Fingerprint;
@@ -14,10 +15,14 @@ use rs_consent::{AccessLevel, Consent, Grant, Minutes, Now, RequestNumber, Terms
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::casefiles::{self, Paper};
+use crate::commands::relay::Side;
 use crate::commands::{access, request};
 use crate::context::Context;
+use crate::control::AgentControl as _;
+use crate::network::{self, ProxyArgs};
 use crate::outcome::{ErrorCode, Failure, Outcome};
 use crate::prompt::{self, Answer, EnterMeans};
+use crate::relay_access::RelayAccess;
 use crate::state::Role;
 use crate::values::{AccessLevelParser, NumberOrFile};
 use crate::{credential, explain, files, node};
@@ -29,6 +34,11 @@ pub const CONSENT_OPTIONS: &[&str] = &["agree-to-remote-support-consent", "agree
 const HELP: &str = "Yes: the support organisation gets access as described, until it expires or is revoked.\n\
                     No: nothing is changed and nothing is stored.\n\
                     The access can be ended at any moment with `remote-support disable`.";
+
+/// Longest look at the network, when the consent is stored.
+const NETWORK_ADVICE_MAX: Duration = Duration::from_secs(3);
+/// Pause between two questions whether the agent is connected.
+const AGENT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Arguments of `enable`.
 #[derive(Debug, Args)]
@@ -101,6 +111,7 @@ pub fn run(args: &EnableArgs, context: &mut Context) -> Result<Outcome, Failure>
     };
     let grant = store(&consent, opening.as_ref(), credential.as_ref(), context)?;
     report(&grant, context)?;
+    advise_on_network(context);
     Ok(Outcome::Done)
 }
 
@@ -271,6 +282,63 @@ fn advise(
         );
     }
     Ok(())
+}
+
+/// Says what keeps the relay from being reached. It comes when all is done and shown, on standard error only, takes at
+/// most [`NETWORK_ADVICE_MAX`], and never fails. A relay on this machine is not asked about.
+fn advise_on_network(context: &mut Context) {
+    let until = Instant::now() + NETWORK_ADVICE_MAX;
+    let Ok(way) = ProxyArgs::of_environment().way() else { return };
+    let access = RelayAccess::new(&context.state, Side::Listen, None, None, way);
+    let relay = access.credential_file().and_then(|_| access.connection().ok());
+    let Some(relay) = relay.filter(|relay| !network::is_local(relay.authority())) else { return };
+    let relay = relay.authority();
+    let trouble = match agents_word(context, until) {
+        AgentsWord::Connected => return,
+        AgentsWord::Trouble(trouble) => Some(trouble),
+        AgentsWord::None => access.question().ok().flatten().and_then(|question| {
+            let asked = network::block_on(async { Ok(question.ask(NETWORK_ADVICE_MAX).await) });
+            network::verdict(&asked.ok()?)
+        }),
+        AgentsWord::NotYet => {
+            context.note(format!(
+                "The agent is not connected to {relay} yet; see how it fares with `remote-support agent status`."
+            ));
+            return;
+        }
+    };
+    if let Some(trouble) = trouble {
+        context.note(format!(
+            "Nobody can connect yet, since the relay {relay} is not reached.\n  cause: {trouble}\n  more: \
+             `remote-support agent doctor`, and `remote-support proxy check` for each hop"
+        ));
+    }
+}
+
+/// What the agent says of its connection.
+enum AgentsWord {
+    /// It has one.
+    Connected,
+    /// It has none, for this reason.
+    Trouble(String),
+    /// It has none so far.
+    NotYet,
+    /// There is no agent that could say.
+    None,
+}
+
+fn agents_word(context: &Context, until: Instant) -> AgentsWord {
+    loop {
+        let trouble = match node::agent(context).status() {
+            Err(_) => return AgentsWord::None,
+            Ok(status) if status.connection_status == "Connected" => return AgentsWord::Connected,
+            Ok(status) => status.connection_error_message,
+        };
+        if Instant::now() >= until {
+            return trouble.map_or(AgentsWord::NotYet, AgentsWord::Trouble);
+        }
+        std::thread::sleep(AGENT_PAUSE);
+    }
 }
 
 fn report(grant: &Grant, context: &mut Context) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
-//! `proxy endpoints|allowlist`: what must be reachable, and whether a proxy's list lets it through. No network needed.
-//!
-//! A command that asks the network itself is one more variant of [`ProxyCommand`] and a line in [`run`].
+//! `proxy endpoints|allowlist|check`: what must be reachable, whether a proxy's list lets it through, and whether the
+//! network does. Only `check` needs a network.
+
+mod check;
 
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use rs_proxy::allowlist::{self, LIST_BYTES_MAX, LIST_FORMATS, ListFormat, Report
 use rs_proxy::render::{self, FORMATS};
 use rs_proxy::{Cloud, Confidence, Endpoint, Format, Profile, Severity, Target};
 
+pub use self::check::CheckArgs;
 use crate::context::Context;
 use crate::files;
 use crate::outcome::{ErrorCode, Exit, Failure, Outcome};
@@ -24,6 +26,13 @@ pub enum ProxyCommand {
     /// Say what a proxy's or firewall's list does for each endpoint, by the rules of its product; exit code 1 where it
     /// does not let all of them through.
     Allowlist(AllowlistArgs),
+    /// Try the endpoints from this machine, hop by hop, and say for each whether it is usable; if not, which hop is at fault,
+    /// why, and what to do.
+    ///
+    /// Exit codes: 0 all are usable, perhaps with remarks; 5 one or more are not usable; 7 none fails, but an entry with a
+    /// star could not be probed for want of a name (see --probe-host); 2 an option cannot be used. With --compare: 0 all
+    /// nodes fare alike and well, 5 alike and not well, 7 they differ.
+    Check(Box<CheckArgs>),
 }
 
 /// Which endpoints count.
@@ -96,6 +105,7 @@ pub fn run(command: &ProxyCommand, context: &mut Context) -> Result<Outcome, Fai
     match command {
         ProxyCommand::Endpoints(args) => endpoints(args, context),
         ProxyCommand::Allowlist(args) => allowlist(args, context),
+        ProxyCommand::Check(args) => check::run(args, context),
     }
 }
 

@@ -15,6 +15,7 @@ use std::io::{self, Write};
 use chrono::{DateTime, Utc};
 
 pub use rs_consent::compat::print_date as date;
+pub(crate) use text::cut;
 pub use text::{safe, safe_lines, span};
 
 /// How results are printed.

@@ -8,13 +8,13 @@ use rs_cli::state::{Role, StateDir};
 use crate::machine::Machine;
 
 /// An agent that notes what it was asked and answers as told.
-struct Agent {
+pub(crate) struct Agent {
     asked: Arc<Mutex<Vec<ControlRequest>>>,
     _runtime: tokio::runtime::Runtime,
 }
 
 impl Agent {
-    fn start(machine: &Machine, answer: fn(&ControlRequest) -> ControlReply) -> Self {
+    pub(crate) fn start(machine: &Machine, answer: fn(&ControlRequest) -> ControlReply) -> Self {
         let runtime = tokio::runtime::Runtime::new().expect("runtime");
         let asked = Arc::new(Mutex::new(Vec::new()));
         let noted = Arc::clone(&asked);
@@ -29,12 +29,12 @@ impl Agent {
         Self { asked, _runtime: runtime }
     }
 
-    fn asked(&self) -> Vec<ControlRequest> {
+    pub(crate) fn asked(&self) -> Vec<ControlRequest> {
         self.asked.lock().expect("no panic").clone()
     }
 }
 
-fn well(request: &ControlRequest) -> ControlReply {
+pub(crate) fn well(request: &ControlRequest) -> ControlReply {
     match request {
         ControlRequest::Status {} => ControlReply::Status(Status {
             pid: 1,

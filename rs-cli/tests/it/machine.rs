@@ -43,9 +43,9 @@ impl Machine {
     /// The program with arguments apart from the environment of whoever runs the tests.
     pub(crate) fn command<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(PROGRAM);
-        for (name, _) in
-            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("REMOTE_SUPPORT_"))
-        {
+        let foreign =
+            |name: &str| name.starts_with("REMOTE_SUPPORT_") || name.to_lowercase().ends_with("_proxy");
+        for (name, _) in std::env::vars_os().filter(|(name, _)| foreign(&name.to_string_lossy())) {
             command.env_remove(name);
         }
         command

@@ -3,6 +3,8 @@
 #[cfg(unix)]
 mod agent;
 mod argv;
+#[cfg(unix)]
+mod doctor;
 mod machine;
 mod operations;
 mod operator;

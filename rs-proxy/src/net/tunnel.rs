@@ -140,7 +140,11 @@ impl Opening<'_> {
             }
             Err(stop) => return Err(hop::judge_no_answer(stream.first(), &stop, &place)),
         };
-        hop::judge_connect(&head, &format!("{}:{}", self.host, self.port), self.entry, &place)?;
+        let judged = hop::judge_connect(&head, &format!("{}:{}", self.host, self.port), self.entry, &place);
+        judged.map_err(|failure| match proxy.credentials() {
+            Some(_) => failure.after_credentials(&head, &place),
+            None => failure,
+        })?;
         watch.passed(hop::answer(&head));
         stream.begin_tunnel(rest);
         Ok(Tunnel { stream, connect: Some(head), address: None })

@@ -209,7 +209,19 @@ impl Settings {
     }
 
     /// How this crate reaches a target, by the setting that wins. A name in `NO_PROXY` covers itself and what is below,
-    /// with or without a dot in front; addresses and networks count for addresses.
+    /// with or without a dot in front; addresses and networks count for addresses. This machine itself is reached
+    /// without a proxy, unless the proxy was named by a flag.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use rs_proxy::settings::{Route, Settings, Sources};
+    ///
+    /// let environment = vec![("HTTPS_PROXY".into(), "http://proxy.example:3128".into())];
+    /// let settings = Settings::read(&Sources { environment, ..Sources::default() });
+    /// assert!(matches!(settings.route("relay.example", 443), Route::Proxy(_)));
+    /// assert!(matches!(settings.route("localhost", 8443), Route::Direct));
+    /// ```
     #[must_use]
     pub fn route(&self, host: &str, port: u16) -> Route {
         let Some(setting) = self.winner() else { return Route::Direct };
@@ -258,6 +270,9 @@ fn uses_gateway(text: &str) -> bool {
 
 /// Whether a setting sends a host past its proxy.
 fn bypasses(setting: &Setting, host: &str, port: u16) -> bool {
+    if setting.source != Source::Flag && is_loopback(host) {
+        return true;
+    }
     match &setting.bypass {
         Bypass::None => false,
         Bypass::NoProxy(list) => no_proxy_bypasses(Client::Curl, list, host, port),
@@ -267,6 +282,24 @@ fn bypasses(setting: &Setting, host: &str, port: u16) -> bool {
                 && services.iter().any(|s| s.eq_ignore_ascii_case("AAD"))
         }
     }
+}
+
+/// Whether a name or address means this very machine: `localhost`, names below it, loopback addresses.
+///
+/// # Examples
+///
+/// ```
+/// use rs_proxy::settings::is_loopback;
+///
+/// assert!(["localhost", "Relay.LocalHost", "127.0.0.2", "::1", "[::1]"].into_iter().all(is_loopback));
+/// assert!(!["localhost.example", "10.0.0.1", "::2", ""].into_iter().any(is_loopback));
+/// ```
+#[must_use]
+pub fn is_loopback(host: &str) -> bool {
+    let last = host.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    last.eq_ignore_ascii_case("localhost")
+        || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 /// A word about one endpoint and one setting.

@@ -361,6 +361,10 @@ async fn p13_basic_authentication_in_squid() {
     usable(&bed.probe(proxy).await, &ALL);
     let wrong = bed.probe(running.url().with_credentials("node:wrong".parse().unwrap())).await;
     assert!(wrong.endpoints.iter().all(|e| e.hop == Some(Hop::ProxyAuth)), "{wrong}");
+    assert!(
+        wrong.endpoints.iter().all(|e| e.explanation.contains("refuses the user and password")),
+        "{wrong}"
+    );
     assert!(!serde_json::to_string(&wrong).unwrap().contains("wrong"));
 }
 

@@ -77,6 +77,7 @@ fn newest_assignment(context: &Context) -> Option<PathBuf> {
 pub(crate) async fn join(joining: Joining) -> Result<Client<RelayStream>, Failure> {
     let Joining { reach, engineer, envelope, assignment, received } = joining;
     let stream = Sender::new(reach.connection, reach.connector)
+        .keep_alive(reach.keep_alive)
         .connect()
         .await
         .map_err(|error| relay_failure(&error))?;
@@ -126,6 +127,8 @@ fn relay_failure(error: &RelayError) -> Failure {
     let next = if error.is_nobody_there() {
         "the node does not listen: ask its owner whether consent is in force (`remote-support access`) and the agent runs \
          (`remote-support agent status`)"
+    } else if crate::network::trouble(error).is_some() {
+        "look at each hop on the way with `remote-support proxy check --relay-host HOST:PORT`"
     } else {
         "see whether the relay runs, and whether credential and authority are those of this relay"
     };
