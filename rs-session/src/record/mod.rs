@@ -33,6 +33,8 @@
 mod chain;
 mod content;
 mod frame;
+#[cfg(feature = "driver")]
+mod salvage;
 mod skeleton;
 mod verify;
 
@@ -41,12 +43,12 @@ pub use content::{
     Content, EndContent, FinishedContent, InterruptContent, NoteContent, OutputContent, OutputData,
     RefusalContent, RequestContent, StartContent,
 };
-#[cfg(feature = "driver")]
-pub(crate) use frame::whole_records;
 pub use frame::{
     CONTENT_BYTES_MAX, FILE_HEADER, Frame, FrameError, FrameReader, RECORD_BYTES_MAX, SALT_BYTES,
     SIGNATURE_BYTES, SKELETON_BYTES_MAX, Stored,
 };
 pub use rs_consent::digest::Sha256 as Digest;
+#[cfg(feature = "driver")]
+pub(crate) use salvage::whole_records;
 pub use skeleton::{Kind, Receipt, RecordKeyCertificate, SessionIdentity, SignatureText, Signer, Skeleton};
 pub use verify::{FINDINGS_MAX, Finding, Report, Trust, Verdict, verify};
