@@ -477,7 +477,7 @@ mod tests {
     async fn agent(state: &StateDir) -> Agent {
         let settings = AgentSettings {
             state: state.clone(),
-            relay: RelayAccess::new(state, Side::Listen, None, None),
+            relay: RelayAccess::new(state, Side::Listen, None, None, crate::network::Way::direct()),
             worker: ("/bin/true".into(), Vec::new()),
             clock: Arc::new(SystemClock::new()),
         };
