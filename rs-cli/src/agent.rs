@@ -10,12 +10,13 @@ mod link;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use rs_consent::store::{Act, ConsentStore};
-use rs_consent::{Clock, EndCause, Facts, Gate, GrantState, SigningKey};
+use rs_consent::{Clock, EndCause, Facts, Gate, GrantId, GrantState, SigningKey};
 use rs_session::history::record_files;
 use rs_session::host::{Host, HostEvent, HostSettings, Observer, OperationsEngine};
 use rs_session::journal::{Recovery, recover};
@@ -37,6 +38,17 @@ use crate::{keys, node};
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Longest time that a change waits for sessions to go down before it says that some are left.
 const SETTLE_WAIT: Duration = Duration::from_secs(5);
+/// Longest time that the store may take to say what holds now. Then the gate shuts, before whoever made the change is
+/// answered; it opens again when the store answers.
+const STORE_WAIT: Duration = Duration::from_secs(3);
+/// Events of sessions that wait to be told; more are dropped, since strangers cause them and memory is finite.
+const EVENTS_MAX: usize = 1024;
+/// Refusals that are put into the node log in [`NOTED_WITHIN`]: strangers cause them, and each is a synced write.
+const NOTED_MAX: u32 = 60;
+/// See [`NOTED_MAX`].
+const NOTED_WITHIN: Duration = Duration::from_secs(60);
+/// Most characters of a refusal's cause that are logged.
+const CAUSE_CHARS_MAX: usize = 500;
 /// Folder of the record files in the node's folder.
 pub const SESSIONS_FOLDER: &str = "sessions";
 
@@ -71,10 +83,15 @@ pub(crate) struct Shared {
     started_at: DateTime<Utc>,
     facts: Mutex<Facts>,
     /// The act of consent in force when the gate was shut because the store could not be written.
-    shut_at: Mutex<Option<Option<(rs_consent::GrantId, u32)>>>,
+    shut_at: Mutex<Option<ActOfConsent>>,
+    /// The gate is shut because the store did not say what holds.
+    blind: AtomicBool,
     link: Mutex<Link>,
     changed: Notify,
 }
+
+/// One consent for one grant, if there is any.
+type ActOfConsent = Option<(GrantId, u32)>;
 
 /// What the agent found when it started.
 #[derive(Debug, Default)]
@@ -109,7 +126,7 @@ impl Agent {
             .await??
         };
         let gate = Gate::new(key.public());
-        let (events, heard) = mpsc::unbounded_channel();
+        let (events, heard) = mpsc::channel(EVENTS_MAX);
         let executor = WorkerExecutor::new(settings.worker.0, settings.worker.1)
             .map_err(|error| {
                 Failure::new(ErrorCode::Internal, "operations cannot be started").because(error)
@@ -133,6 +150,7 @@ impl Agent {
             clock,
             facts: Mutex::default(),
             shut_at: Mutex::default(),
+            blind: AtomicBool::new(false),
             link: Mutex::default(),
             changed: Notify::new(),
         });
@@ -194,22 +212,28 @@ fn recover_records(records: &std::path::Path, key: &SigningKey, clock: &dyn Cloc
 }
 
 impl Shared {
-    /// Reads the store into the gate; returns the sessions that this ended. A store that cannot be read shuts the gate.
+    /// Reads the store into the gate; returns the sessions that this ended. A store that cannot be read, or not in time,
+    /// shuts the gate until it can.
     async fn reload(&self) -> Result<Vec<rs_session::host::Downed>, Failure> {
-        let (store, now) = (Arc::clone(&self.store), self.clock.now());
-        let facts = match blocking(move || store.facts(&now)).await? {
+        let facts = match self.read_facts().await {
             Ok(facts) => facts,
-            Err(error) => {
-                self.host.change(|gate| gate.shut(EndCause::Fault)).await;
-                return Err(error.into());
+            Err(failure) => {
+                self.host
+                    .change(|gate| {
+                        let _one_at_a_time = lock(&self.shut_at);
+                        self.blind.store(true, Ordering::SeqCst);
+                        gate.shut(EndCause::Fault);
+                    })
+                    .await;
+                return Err(failure);
             }
         };
         *lock(&self.facts) = facts.clone();
-        let resume = self.may_resume(&facts);
         let downed = self
             .host
             .change(|gate| {
-                if resume {
+                let mut shut_at = lock(&self.shut_at);
+                if self.may_resume(&mut shut_at, &facts) {
                     gate.resume(facts);
                 } else {
                     gate.load(facts);
@@ -220,14 +244,26 @@ impl Shared {
         Ok(downed)
     }
 
-    /// After a shut the gate opens only when the consent that was then in force is gone or was given anew.
-    fn may_resume(&self, facts: &Facts) -> bool {
-        let mut shut_at = lock(&self.shut_at);
-        let resume = shut_at.is_some_and(|act| act != act_of(facts) || !self.is_in_force(facts));
-        if resume {
-            *shut_at = None;
+    async fn read_facts(&self) -> Result<Facts, Failure> {
+        let (store, now) = (Arc::clone(&self.store), self.clock.now());
+        match timeout(STORE_WAIT, blocking(move || store.facts(&now))).await {
+            Ok(facts) => Ok(facts??),
+            Err(_) => Err(Failure::new(ErrorCode::Store, "the store of this node did not answer in time")),
         }
-        resume
+    }
+
+    /// After the operator's shut the gate opens only when the consent that was then in force is gone or was given anew;
+    /// after one for want of the store, now that it is read.
+    fn may_resume(&self, shut_at: &mut Option<ActOfConsent>, facts: &Facts) -> bool {
+        let sees_again = self.blind.swap(false, Ordering::SeqCst);
+        match *shut_at {
+            None => sees_again,
+            Some(act) if act == act_of(facts) && self.is_in_force(facts) => false,
+            Some(_) => {
+                *shut_at = None;
+                true
+            }
+        }
     }
 
     fn is_in_force(&self, facts: &Facts) -> bool {
@@ -237,7 +273,8 @@ impl Shared {
 
     /// Whether the relay should be told that this node listens.
     pub(crate) fn wants_relay(&self) -> bool {
-        self.is_in_force(&lock(&self.facts)) && lock(&self.shut_at).is_none()
+        let open = lock(&self.shut_at).is_none() && !self.blind.load(Ordering::SeqCst);
+        open && self.is_in_force(&lock(&self.facts))
     }
 
     async fn handle(&self, request: ControlRequest) -> ControlReply {
@@ -257,8 +294,15 @@ impl Shared {
                 }),
             },
             ControlRequest::Shut {} => {
-                *lock(&self.shut_at) = Some(act_of(&lock(&self.facts)));
-                let downed = self.host.change(|gate| gate.shut(EndCause::Revoked)).await;
+                let act = act_of(&lock(&self.facts));
+                let downed = self
+                    .host
+                    .change(|gate| {
+                        let mut shut_at = lock(&self.shut_at);
+                        *shut_at = Some(act);
+                        gate.shut(EndCause::Revoked);
+                    })
+                    .await;
                 self.changed.notify_waiters();
                 ControlReply::Changed(Changed {
                     sessions_ended: count(downed.len()),
@@ -304,7 +348,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn act_of(facts: &Facts) -> Option<(rs_consent::GrantId, u32)> {
+fn act_of(facts: &Facts) -> ActOfConsent {
     facts.grant.as_ref().map(|grant| (grant.id, grant.revision))
 }
 
@@ -347,7 +391,7 @@ async fn heartbeat(shared: Arc<Shared>) {
             store.revision()
         });
         let outcome = match stamped.await {
-            Ok(Ok(revision)) if revision == known => Ok(()),
+            Ok(Ok(revision)) if revision == known && !shared.blind.load(Ordering::SeqCst) => Ok(()),
             Ok(Ok(_)) => shared.reload().await.map(drop),
             Ok(Err(error)) => Err(error.into()),
             Err(failure) => Err(failure),
@@ -360,26 +404,51 @@ async fn heartbeat(shared: Arc<Shared>) {
 
 /// Hands the host's events over to a task that may wait.
 #[derive(Debug)]
-struct Teller(mpsc::UnboundedSender<HostEvent>);
+struct Teller(mpsc::Sender<HostEvent>);
 
 impl Observer for Teller {
     fn event(&self, event: &HostEvent) {
-        // Nobody hears any more while the agent stops.
-        let _ = self.0.send(event.clone());
+        // Nobody hears any more while the agent stops, and nobody has to hear everything in a flood.
+        let _ = self.0.try_send(event.clone());
     }
 }
 
-/// Logs events, and puts refusals into the node log.
-async fn tell(
-    store: Arc<ConsentStore>,
-    clock: Arc<dyn Clock>,
-    mut heard: mpsc::UnboundedReceiver<HostEvent>,
-) {
+/// Lets [`NOTED_MAX`] pass in [`NOTED_WITHIN`].
+#[derive(Debug, Default)]
+struct Limit {
+    since: Option<Instant>,
+    passed: u32,
+    over: u64,
+}
+
+impl Limit {
+    /// How many were passed over since the last that passed; `None` when this one is passed over too.
+    fn pass(&mut self, now: Instant) -> Option<u64> {
+        if self.since.is_none_or(|since| now.saturating_duration_since(since) >= NOTED_WITHIN) {
+            (self.since, self.passed) = (Some(now), 0);
+        }
+        if self.passed >= NOTED_MAX {
+            self.over += 1;
+            return None;
+        }
+        self.passed += 1;
+        Some(std::mem::take(&mut self.over))
+    }
+}
+
+/// Logs events, and puts refusals into the node log, as many as [`Limit`] lets pass.
+async fn tell(store: Arc<ConsentStore>, clock: Arc<dyn Clock>, mut heard: mpsc::Receiver<HostEvent>) {
+    let mut limit = Limit::default();
     while let Some(event) = heard.recv().await {
         match event {
             HostEvent::Refused { code, explanation, engineer } => {
+                let Some(passed_over) = limit.pass(Instant::now()) else { continue };
+                if passed_over > 0 {
+                    tracing::warn!(passed_over, "refusals came too fast to be told and noted one by one");
+                }
                 let key = engineer.map_or_else(|| "none".to_owned(), |key| key.fingerprint().to_string());
-                tracing::warn!(%code, cause = %crate::output::safe(&explanation), key, "an engineer was not let in");
+                let cause: String = crate::output::safe(&explanation).chars().take(CAUSE_CHARS_MAX).collect();
+                tracing::warn!(%code, cause, key, "an engineer was not let in");
                 let (store, now) = (Arc::clone(&store), clock.now());
                 if let Ok(Err(error)) =
                     blocking(move || store.note(Act::EngineerRefused { code }, &now)).await
@@ -395,5 +464,54 @@ async fn tell(
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rs_consent::{Admission, RefusalCode, SystemClock};
+
+    use super::*;
+    use crate::commands::relay::Side;
+
+    async fn agent(state: &StateDir) -> Agent {
+        let settings = AgentSettings {
+            state: state.clone(),
+            relay: RelayAccess::new(state, Side::Listen, None, None, crate::network::Way::direct()),
+            worker: ("/bin/true".into(), Vec::new()),
+            clock: Arc::new(SystemClock::new()),
+        };
+        Agent::start(settings).await.expect("started").0
+    }
+
+    fn refusal(agent: &Agent) -> RefusalCode {
+        let now = agent.shared.clock.now();
+        agent.shared.gate.admit(&Admission::default(), &now).expect_err("nothing is granted").code
+    }
+
+    #[tokio::test]
+    async fn sec45_a_gate_that_shut_for_want_of_the_store_opens_by_itself() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let state = StateDir::new(Some(directory.path().join("s"))).expect("a path");
+        let agent = agent(&state).await;
+        assert_eq!(refusal(&agent), RefusalCode::NoGrant);
+
+        // What a failed reading leaves behind.
+        agent.shared.blind.store(true, Ordering::SeqCst);
+        agent.shared.gate.shut(EndCause::Fault);
+        assert_eq!(refusal(&agent), RefusalCode::GateShut);
+        agent.shared.reload().await.expect("the store is there");
+        assert_eq!(refusal(&agent), RefusalCode::NoGrant);
+
+        agent.stop().await;
+    }
+
+    #[test]
+    fn sec46_strangers_do_not_fill_the_node_log() {
+        let (mut limit, start) = (Limit::default(), Instant::now());
+        let passed = (0..1000).filter(|_| limit.pass(start).is_some()).count();
+        assert_eq!(passed, NOTED_MAX as usize);
+        assert_eq!(limit.pass(start + NOTED_WITHIN), Some(1000 - u64::from(NOTED_MAX)));
+        assert_eq!(limit.pass(start + NOTED_WITHIN), Some(0));
     }
 }

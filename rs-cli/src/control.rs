@@ -39,6 +39,9 @@ pub const REQUEST_WAIT: Duration = Duration::from_secs(5);
 /// longer is reported, not waited for.
 pub const REPLY_WAIT: Duration = Duration::from_secs(10);
 
+/// How soon the next call is taken after one could not be.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
 /// Name of the socket in the node's folder.
 pub const SOCKET_NAME: &str = "control.sock";
 
@@ -366,7 +369,8 @@ impl ControlServer {
     ///
     /// # Errors
     ///
-    /// Those of the socket itself; a caller's faults end that caller's connection only.
+    /// None at present: a caller's faults end that caller's connection only, and a socket that cannot take a call now is
+    /// tried again.
     pub async fn serve<H, F>(mut self, handler: H) -> io::Result<()>
     where
         H: Fn(Peer, ControlRequest) -> F + Clone + Send + Sync + 'static,
@@ -377,7 +381,15 @@ impl ControlServer {
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
             while callers.try_join_next().is_some() {}
-            let (stream, peer) = self.listener.accept().await?;
+            let (stream, peer) = match self.listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // For example too many open files. The agent must stay reachable, and must keep its lock.
+                    tracing::error!(%error, "a call on the control socket could not be taken");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                    continue;
+                }
+            };
             if !peer.permitted {
                 tracing::warn!(
                     caller = peer.name(),

@@ -78,6 +78,16 @@ pub(crate) fn make_private_file(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Whether the directory of `path` is on a disk that cannot be written, whoever asks.
+#[cfg(feature = "store")]
+pub(crate) fn is_on_read_only_disk(path: &Path) -> bool {
+    // To set the rights that are there changes nothing, and a read-only disk refuses it even to root.
+    let parent =
+        path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let same = |metadata: fs::Metadata| fs::set_permissions(parent, metadata.permissions());
+    fs::metadata(parent).and_then(same).is_err_and(|error| error.kind() == io::ErrorKind::ReadOnlyFilesystem)
+}
+
 /// The file or its directory, if other accounts can use the one or write the other, with its mode.
 ///
 /// Unix only; elsewhere nothing is found.

@@ -108,6 +108,7 @@ impl Failure {
 
 impl Failure {
     /// The same when user and password were sent: a proxy that asks for them nevertheless has refused them.
+    #[cfg(feature = "probe")]
     pub(crate) fn after_credentials(self, head: &ResponseHead, proxy: &str) -> Self {
         if self.hop != Hop::ProxyAuth {
             return self;

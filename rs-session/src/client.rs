@@ -77,6 +77,9 @@ pub enum ConnectError {
     /// The node answered something else than welcome or refused, or its first record does not fit.
     #[error("the node broke the protocol: {0}")]
     Protocol(String),
+    /// The engineer's own copy of the record cannot be written.
+    #[error("the copy of the record cannot be written: {0}")]
+    Copy(#[source] std::io::Error),
 }
 
 /// Why a session broke, as the engineer's side sees it.
@@ -194,7 +197,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             receipted: None,
             ended: false,
         };
-        this.copy(&FILE_HEADER).map_err(|error| ConnectError::Protocol(error.to_string()))?;
+        this.copy(&FILE_HEADER).map_err(ConnectError::Copy)?;
         this.start().await?;
         let facts = Binding {
             node: &credentials.node,
@@ -214,10 +217,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     async fn start(&mut self) -> Result<(), ConnectError> {
-        match self.next().await {
+        let first = tokio::time::timeout(HANDSHAKE_WAIT, self.next());
+        match first.await.map_err(|_| ChannelError::Deadline)? {
             Ok(ClientEvent::Record { sequence: 0, .. }) => Ok(()),
             Ok(_) => Err(ConnectError::Protocol("record 0 is missing".to_owned())),
             Err(SessionError::Channel(error)) => Err(error.into()),
+            Err(SessionError::Copy(error)) => Err(ConnectError::Copy(error)),
             Err(error) => Err(ConnectError::Protocol(error.to_string())),
         }
     }

@@ -156,7 +156,7 @@ pub fn record_files(directory: &Path) -> Result<Vec<(Uuid, PathBuf)>, HistoryErr
 
 fn summary(path: &Path, id: Uuid, now: DateTime<Utc>) -> Result<SessionSummary, HistoryError> {
     let file = File::open(path).map_err(|source| HistoryError::Io { path: path.to_owned(), source })?;
-    let live = matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock));
+    let live = is_written(&file);
     let record_error = |source| HistoryError::Record { path: path.to_owned(), source };
     let mut reader = FrameReader::new(BufReader::new(&file)).map_err(record_error)?;
     let first = reader.next_frame().map_err(record_error)?;
@@ -197,6 +197,15 @@ fn summary(path: &Path, id: Uuid, now: DateTime<Utc>) -> Result<SessionSummary, 
     let until = summary.session_end_time.unwrap_or(if live { now } else { last });
     summary.duration_seconds = (until - started).num_seconds().max(0);
     Ok(summary)
+}
+
+/// Whether somebody writes to this record now. The lock is given back at once: an agent that starts must be able to
+/// take it.
+fn is_written(file: &File) -> bool {
+    let probe = file.try_lock_shared();
+    // Nothing is lost if this fails: the lock ends with the file.
+    let _ = file.unlock();
+    matches!(probe, Err(fs::TryLockError::WouldBlock))
 }
 
 fn identity(frame: &Frame) -> Option<(&SessionIdentity, DateTime<Utc>)> {

@@ -9,11 +9,12 @@
 //! bytes whose sync failed are never synced again, since the kernel may have dropped them without a word.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rs_consent::EndCause;
@@ -25,12 +26,16 @@ use uuid::Uuid;
 use crate::history::record_path;
 use crate::platform;
 use crate::record::{
-    Chain, ChainError, Checker, Content, Digest, Draft, EndContent, FILE_HEADER, Frame, FrameError,
-    FrameReader, Kind, SALT_BYTES, Signer, Skeleton,
+    Chain, ChainError, Checker, Content, Digest, Draft, EndContent, FILE_HEADER, Fault, Frame, FrameError,
+    FrameReader, Kind, RECORD_BYTES_MAX, SALT_BYTES, Signer, Skeleton, Stored, whole_records,
 };
 
 /// Most drafts that share one sync.
 pub const GROUP_MAX: usize = 128;
+/// Longest time that [`recover`] waits for readers who feel for the lock of a record.
+pub const LOCK_WAIT: Duration = Duration::from_secs(1);
+/// How often it tries meanwhile.
+const LOCK_RETRY: Duration = Duration::from_millis(10);
 
 /// Where the bytes of a record go. The file is one; tests put failing ones in its place.
 pub trait Medium: Send {
@@ -272,11 +277,14 @@ pub enum Recovery {
 /// Brings the record of a session that was cut off (crash, kill, power) to its end: the torn tail of a write that was
 /// never acknowledged is dropped, and an end record with cause `interrupted` is added, signed by the node key.
 ///
+/// A tail in which a whole signed record stands is no torn write but damage, and is left as it is. Readers that feel for
+/// the lock of the file are waited for, up to [`LOCK_WAIT`].
+///
 /// # Errors
 /// When the file cannot be read or written. A damaged file is not an error: see [`Recovery::Damaged`].
 pub fn recover(path: &Path, node: &SigningKey, clock: &dyn Clock) -> io::Result<Recovery> {
     let mut file = OpenOptions::new().read(true).write(true).open(path)?;
-    if file.try_lock().is_err() {
+    if !lock_within(&file, LOCK_WAIT)? {
         return Ok(Recovery::Live);
     }
     let tail = match read_tail(&file)? {
@@ -286,7 +294,7 @@ pub fn recover(path: &Path, node: &SigningKey, clock: &dyn Clock) -> io::Result<
     if tail.last.as_ref().is_some_and(|frame| frame.skeleton().kind == Kind::End) && tail.torn == 0 {
         return Ok(Recovery::Complete);
     }
-    let Some((last, session)) = tail.last.zip(tail.session) else {
+    let Some((last, session)) = tail.last.clone().zip(tail.session) else {
         // No record ever became durable, so nobody was let in: there is nothing to keep.
         fs::remove_file(path)?;
         return Ok(Recovery::Ended { records: 0, dropped_bytes: tail.torn });
@@ -295,33 +303,42 @@ pub fn recover(path: &Path, node: &SigningKey, clock: &dyn Clock) -> io::Result<
     file.seek(SeekFrom::Start(tail.whole))?;
     let records = last.skeleton().sequence + 1;
     if last.skeleton().kind != Kind::End {
-        let end = interrupted_end(&Chain::after(session, &last), node, tail.torn, clock)?;
+        let content = interrupted_end(&tail);
+        let end = signed_end(Chain::after(session, &last), content, node, clock)?;
         file.write_all(&end.encode())?;
     }
     file.sync_all()?;
     Ok(Recovery::Ended { records, dropped_bytes: tail.torn })
 }
 
-fn interrupted_end(chain: &Chain, node: &SigningKey, torn: u64, clock: &dyn Clock) -> io::Result<Frame> {
-    let mut salt = [0; SALT_BYTES];
-    getrandom::fill(&mut salt).map_err(io::Error::other)?;
-    let content = Content::End(EndContent {
+fn interrupted_end(tail: &Tail) -> Content {
+    Content::End(EndContent {
         cause: EndCause::Interrupted,
         message: format!(
-            "the agent stopped without ending the session; found at its next start, {torn} byte(s) of an unfinished \
-             write were dropped, none of which had been shown"
+            "the agent stopped without ending the session; found at its next start, {} byte(s) of an unfinished \
+             write were dropped, none of which had been shown",
+            tail.torn
         ),
-        operations: 0,
-        last_invocation: None,
+        operations: tail.requests,
+        last_invocation: tail.last_invocation,
         killed_after_us: None,
-    });
-    let draft = Draft::new(&content).map_err(io::Error::other)?;
-    chain.clone().append(draft, node, Signer::Node, salt, &clock.now()).map_err(io::Error::other)
+    })
 }
 
+fn signed_end(mut chain: Chain, content: Content, node: &SigningKey, clock: &dyn Clock) -> io::Result<Frame> {
+    let mut salt = [0; SALT_BYTES];
+    getrandom::fill(&mut salt).map_err(io::Error::other)?;
+    let draft = Draft::new(&content).map_err(io::Error::other)?;
+    chain.append(draft, node, Signer::Node, salt, &clock.now()).map_err(io::Error::other)
+}
+
+#[derive(Default)]
 struct Tail {
     last: Option<Frame>,
     session: Option<Uuid>,
+    /// Lines that were permitted, and the number of the last of them.
+    requests: u64,
+    last_invocation: Option<u64>,
     whole: u64,
     torn: u64,
 }
@@ -330,7 +347,7 @@ struct Tail {
 fn read_tail(file: &File) -> io::Result<Result<Tail, String>> {
     let length = file.metadata()?.len();
     if length < FILE_HEADER.len() as u64 {
-        return Ok(Ok(Tail { last: None, session: None, whole: 0, torn: length }));
+        return Ok(Ok(Tail { torn: length, ..Tail::default() }));
     }
     let mut reader = match FrameReader::new(BufReader::new(file)) {
         Ok(reader) => reader,
@@ -338,23 +355,69 @@ fn read_tail(file: &File) -> io::Result<Result<Tail, String>> {
         Err(error) => return Ok(Err(error.to_string())),
     };
     let mut checker = Checker::new(None);
-    let mut last = None;
+    let mut tail = Tail::default();
     loop {
         match reader.next_frame() {
             Ok(Some(frame)) => {
                 if let Some(fault) = checker.take(&frame).into_iter().find(|fault| !fault.is_remark()) {
                     return Ok(Err(format!("record {}: {fault}", frame.skeleton().sequence)));
                 }
-                last = Some(frame);
+                if let Some(invocation) = requested(&frame) {
+                    tail.requests += 1;
+                    tail.last_invocation = invocation.or(tail.last_invocation);
+                }
+                tail.last = Some(frame);
             }
             Ok(None) | Err(FrameError::Torn { .. }) => break,
             Err(FrameError::Io(error)) => return Err(error),
             Err(error) => return Ok(Err(format!("record {}: {error}", checker.records()))),
         }
     }
-    let whole = reader.offset();
-    let session = checker.identity().map(|identity| identity.session_id);
-    Ok(Ok(Tail { last, session, whole, torn: length - whole }))
+    tail.whole = reader.offset();
+    tail.torn = length - tail.whole;
+    tail.session = checker.identity().map(|identity| identity.session_id);
+    if let Some(sequence) = whole_record_behind(file, tail.whole, &checker)? {
+        let place = checker.records();
+        return Ok(Err(format!(
+            "record {place}: its lengths are damaged, since record {sequence} stands whole behind that place"
+        )));
+    }
+    Ok(Ok(tail))
+}
+
+/// The number of the line that `frame` permits, if it does: `Some(None)` when its content was removed.
+fn requested(frame: &Frame) -> Option<Option<u64>> {
+    if frame.skeleton().kind != Kind::Request {
+        return None;
+    }
+    let Stored::Present { bytes, .. } = frame.content() else { return Some(None) };
+    match Content::decode(Kind::Request, bytes) {
+        Ok(Content::Request(request)) => Some(Some(request.invocation)),
+        _ => Some(None),
+    }
+}
+
+/// The number of a record of this session that stands whole behind `offset`, where reading came to its end. A length
+/// announces at most one record, so no more than that is left there.
+fn whole_record_behind(mut file: &File, offset: u64, checker: &Checker) -> io::Result<Option<u64>> {
+    let mut rest = Vec::new();
+    file.seek(SeekFrom::Start(offset))?;
+    file.take(RECORD_BYTES_MAX as u64).read_to_end(&mut rest)?;
+    let signed = |frame: &Frame| !checker.clone().take(frame).contains(&Fault::Signature);
+    Ok(whole_records(&rest).find(signed).map(|frame| frame.skeleton().sequence))
+}
+
+/// Whether the file could be locked before the time was over.
+fn lock_within(file: &File, wait: Duration) -> io::Result<bool> {
+    let start = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(fs::TryLockError::Error(error)) => return Err(error),
+            Err(fs::TryLockError::WouldBlock) if start.elapsed() >= wait => return Ok(false),
+            Err(fs::TryLockError::WouldBlock) => thread::sleep(LOCK_RETRY),
+        }
+    }
 }
 
 fn lock(file: &File) -> io::Result<()> {

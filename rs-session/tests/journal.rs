@@ -13,7 +13,9 @@ use futures_util::future::join_all;
 use rs_consent::EndCause;
 use rs_session::history::record_path;
 use rs_session::journal::{Journal, JournalError, Medium, Recorder, Recovery, recover};
-use rs_session::record::{Content, Draft, FILE_HEADER, NoteContent, StartContent, Trust, Verdict, verify};
+use rs_session::record::{
+    Content, Draft, FILE_HEADER, FrameReader, NoteContent, StartContent, Stored, Trust, Verdict, verify,
+};
 
 mockall::mock! {
     Disk {}
@@ -192,6 +194,75 @@ async fn a_damaged_record_is_left_as_it_is() {
     let recovery = recover(&path, &parties.node, &common::clock(60)).unwrap();
     assert!(matches!(recovery, Recovery::Damaged { .. }), "{recovery:?}");
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
+}
+
+/// A damaged length makes the rest of a file look like a write that was cut. It must not be taken for one: what was
+/// acknowledged would be dropped, and the node would sign that it never was.
+#[test]
+fn sec28_no_flipped_byte_of_a_finished_record_is_recovered_away() {
+    let story = common::Story::whole();
+    let (clean, node) = (story.file(), &story.parties.node);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("flipped.record");
+    let mut begin = FILE_HEADER.len();
+    for frame in &story.frames {
+        let end = begin + frame.encode().len();
+        // Every bit of the lengths in front, every seventh byte of what follows.
+        let lengths = (begin..begin + 12).flat_map(|at| (0..8).map(move |bit| (at, 1 << bit)));
+        for (position, flip) in lengths.chain((begin + 12..end).step_by(7).map(|at| (at, 0xff_u8))) {
+            let mut bytes = clean.clone();
+            bytes[position] ^= flip;
+            std::fs::write(&path, &bytes).unwrap();
+            let recovery = recover(&path, node, &common::clock(60)).unwrap();
+            assert!(
+                matches!(recovery, Recovery::Damaged { .. }),
+                "byte {position} ^ {flip:#x}: {recovery:?}"
+            );
+            assert_eq!(std::fs::read(&path).unwrap(), bytes, "byte {position} ^ {flip:#x}");
+        }
+        begin = end;
+    }
+}
+
+/// A record that was cut off says in its end record what had been asked for.
+#[test]
+fn sec12_an_interrupted_end_tells_the_last_line() {
+    let mut story = common::Story::begin();
+    story.request(1, "Get-Date");
+    story.output(1, "noon");
+    story.request(2, "Get-Process");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("cut.record");
+    std::fs::write(&path, story.file()).unwrap();
+    recover(&path, &story.parties.node, &common::clock(60)).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let mut reader = FrameReader::new(&bytes[..]).unwrap();
+    let mut last = None;
+    while let Some(frame) = reader.next_frame().unwrap() {
+        last = Some(frame);
+    }
+    let last = last.unwrap();
+    let Stored::Present { bytes, .. } = last.content() else { panic!("no content") };
+    let Content::End(end) = Content::decode(last.skeleton().kind, bytes).unwrap() else { panic!("no end") };
+    assert_eq!((end.operations, end.last_invocation), (2, Some(2)));
+}
+
+/// Somebody who reads the history feels for the lock of a record at the very moment of the agent's start.
+#[test]
+fn sec25_a_reader_does_not_keep_a_record_from_being_recovered() {
+    let story = common::Story::begin();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("read.record");
+    std::fs::write(&path, story.file()).unwrap();
+    let reader = std::fs::File::open(&path).unwrap();
+    reader.try_lock_shared().unwrap();
+    let reading = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        drop(reader);
+    });
+    let recovery = recover(&path, &story.parties.node, &common::clock(60)).unwrap();
+    assert!(matches!(recovery, Recovery::Ended { records: 1, .. }), "{recovery:?}");
+    reading.join().unwrap();
 }
 
 #[cfg(unix)]

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::TimeDelta;
-use rs_consent::clock::{Clock, ManualClock};
+use rs_consent::clock::{Clock, ManualClock, Now};
 use rs_consent::grant::{Consent, Grant};
 use rs_consent::party::{Desk, Engineer, Grantor, Method, Node};
 use rs_consent::request::Opening;
@@ -20,11 +20,12 @@ use rs_consent::{
     AccessLevel, Assignment, EndCause, Envelope, Facts, Gate, Minutes, RefusalCode, SigningKey,
     SupportRequest, Terms,
 };
-use rs_session::client::{Client, ClientEvent, ConnectError, Credentials, SessionError};
+use rs_session::channel::{Channel, ChannelError, HANDSHAKE_WAIT};
+use rs_session::client::{Client, ClientEvent, ConnectError, Credentials, RECEIPT_WAIT, SessionError};
 use rs_session::history::{SessionState, record_path, sessions};
 use rs_session::host::{Downed, Engine, Host, HostEvent, HostSettings, Observer, Progress, RunningWork};
 use rs_session::operations::wire::{Finish, Status};
-use rs_session::protocol::{Form, Offered, Planned, Refused};
+use rs_session::protocol::{Form, NodeMessage, Offered, PROTOCOL_VERSION, Planned, Refused};
 use rs_session::record::{Content, Digest, Kind, OutputData, Report, Trust, Verdict, verify};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, duplex};
 use tokio::sync::mpsc;
@@ -416,6 +417,35 @@ async fn sec29_a_receipt_follows_soon_also_when_nothing_more_comes() {
     assert!(receipt.is_some());
 }
 
+/// The node's record of a receipt is the newest record when the next receipt is due.
+#[tokio::test]
+async fn sec29_a_receipt_may_cover_the_record_of_an_earlier_receipt() {
+    let mut world = World::new();
+    let (mut client, served) = world.connect().await;
+    tokio::time::sleep(RECEIPT_WAIT).await;
+    let feed = world.prepare("Get-Date");
+    feed.send(text("noon\n")).unwrap();
+    feed.send(done()).unwrap();
+    client.invoke("Get-Date", Form::Text, None).await.unwrap();
+    world.started("Get-Date").await;
+    let session = client.welcome().session;
+    while world.verified(session).records < 4 {
+        tokio::task::yield_now().await;
+    }
+    // The first receipt is sent now and recorded behind the four; the second covers that record too.
+    let seen = tokio::time::timeout(3 * RECEIPT_WAIT, async {
+        loop {
+            if let ClientEvent::Ended { cause, message } = client.next().await.unwrap() {
+                break (cause, message);
+            }
+        }
+    });
+    assert!(seen.await.is_err(), "the session lives on");
+    client.bye().await.unwrap();
+    assert_eq!(ended(&mut client).await, EndCause::Exit);
+    served.await.unwrap();
+}
+
 struct Shared(Arc<Mutex<Vec<u8>>>);
 
 impl std::io::Write for Shared {
@@ -574,6 +604,88 @@ async fn sec09_expiry_ends_a_running_session_and_never_before() {
     assert!(matches!(cause, EndCause::Expired | EndCause::AssignmentExpired), "{cause}");
     served.await.unwrap();
     assert_eq!(world.verified(client.welcome().session).verdict, Verdict::Intact);
+}
+
+/// Runs something when it is read for the so-many-th time.
+#[derive(Clone)]
+struct Trap {
+    inner: ManualClock,
+    reads: Arc<AtomicUsize>,
+    at: usize,
+    spring: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl std::fmt::Debug for Trap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Trap")
+    }
+}
+
+impl Clock for Trap {
+    fn now(&self) -> Now {
+        if self.reads.fetch_add(1, Ordering::SeqCst) == self.at {
+            (self.spring)();
+        }
+        self.inner.now()
+    }
+}
+
+/// The first read is the admission's; the gate shuts at the second, before the session is among the running ones.
+#[tokio::test]
+async fn sec01_a_session_that_was_let_in_just_before_the_gate_shut_does_not_begin() {
+    let mut world = World::new();
+    let gate = world.gate.clone();
+    let spring = Arc::new(move || gate.shut(EndCause::Revoked));
+    let clock = Trap { inner: world.clock.clone(), reads: Arc::default(), at: 1, spring };
+    let settings = HostSettings::new("node-01".parse().unwrap(), world.directory.path());
+    let (node, observer) = (Arc::clone(&world.node), Arc::new(world.heard.clone()));
+    world.host =
+        Host::new(settings, node, world.gate.clone(), Arc::new(clock), world.script.clone(), observer);
+    assert_eq!(world.refusal(world.credentials(&world.assignment())).await, RefusalCode::GrantRevoked);
+    assert_eq!(std::fs::read_dir(world.directory.path()).unwrap().count(), 0, "no session was made");
+    assert!(world.host.live().is_empty());
+}
+
+#[tokio::test]
+async fn sec27_a_newer_assignment_is_on_record_before_it_counts() {
+    let world = World::new();
+    let (mut client, served) = world.connect().await;
+    let mut newer = world.assignment();
+    newer.id = Uuid::from_u128(78);
+    client.renew(newer.issue(&world.desk).unwrap()).await.unwrap();
+    let Some(Content::Note(note)) = content(&mut client).await else { panic!("no note") };
+    assert!(note.text.contains(&newer.id.to_string()), "{}", note.text);
+    client.bye().await.unwrap();
+    assert_eq!(ended(&mut client).await, EndCause::Exit);
+    served.await.unwrap();
+    assert_eq!(world.verified(client.welcome().session).verdict, Verdict::Intact);
+}
+
+/// A node that welcomes and then says nothing more.
+#[tokio::test(start_paused = true)]
+async fn sec42_a_node_that_never_sends_the_first_record_is_not_waited_for() {
+    let world = World::new();
+    let (near, far) = duplex(64 * 1024);
+    let node = Arc::clone(&world.node);
+    let silent = tokio::spawn(async move {
+        let (mut sender, mut receiver) = Channel::accept(far, &node).await.unwrap().split();
+        receiver.next_frame().await.unwrap();
+        let welcome = NodeMessage::Welcome {
+            version: PROTOCOL_VERSION,
+            session_id: Uuid::from_u128(1),
+            node_name: "node-01".to_owned(),
+            access_level: AccessLevel::Diagnostics,
+            expires_at: chrono::DateTime::UNIX_EPOCH,
+            operations: Vec::new(),
+        };
+        sender.reply(&welcome).await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let credentials = world.credentials(&world.assignment());
+    let connect = Client::connect(near, credentials, "test/1", None);
+    let outcome = tokio::time::timeout(2 * HANDSHAKE_WAIT, connect).await.expect("an end of the waiting");
+    assert!(matches!(outcome.unwrap_err(), ConnectError::Channel(ChannelError::Deadline)));
+    silent.abort();
 }
 
 #[tokio::test]

@@ -51,17 +51,19 @@ fn revoke(context: &mut Context) -> Result<bool, Failure> {
 
 /// The store failed: let the agent end access by itself, and say what came of it.
 fn shut(failure: Failure, context: &mut Context) -> Failure {
-    match node::agent(context).shut() {
-        Ok(changed) => failure.next_step(format!(
+    let now = match node::agent(context).shut() {
+        Ok(changed) => format!(
             "the agent has shut its gate and ended {} sessions; the store still holds the consent, so repair it and \
              run this again before the agent is restarted",
             changed.sessions_ended
-        )),
+        ),
         Err(ControlError::NotRunning) => {
-            failure.next_step("no agent is running, so nobody has access; repair the store before starting one")
+            "no agent is running, so nobody has access; repair the store before starting one".to_owned()
         }
-        Err(error) => failure.next_step(format!("stop the agent at once, its sessions may be open: {error}")),
-    }
+        Err(error) => format!("stop the agent at once, its sessions may be open: {error}"),
+    };
+    let repair = failure.remedy().map_or_else(String::new, |remedy| format!("; to repair: {remedy}"));
+    failure.next_step(now + &repair)
 }
 
 fn report(changed: bool, ended: Changed, start: Instant, context: &mut Context) -> Result<Outcome, Failure> {

@@ -27,8 +27,13 @@ fn own_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
+/// Creates a directory and those above it that are missing, mode 0700, their names durable: what is synced into a
+/// directory is lost with the directory's own name.
 pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
+    let missing: Vec<&Path> = path.ancestors().take_while(|path| !path.exists()).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    let parents = missing.into_iter().filter_map(Path::parent);
+    parents.map(|parent| if parent == Path::new("") { Path::new(".") } else { parent }).try_for_each(sync_dir)
 }
 
 /// Refuses a file or directory that anybody but the owner can read or write, or that belongs to somebody else.

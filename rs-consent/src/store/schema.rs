@@ -45,7 +45,11 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     if (1..HEADER_BYTES).contains(&length) {
         return Err(StoreError::corrupt(format!("only {length} bytes are left")).at(path));
     }
-    prepare(path).map_err(|error| error.at(path))
+    prepare(path).map_err(|error| match error.at(path) {
+        // SQLite says only that it cannot open the file, since it cannot make the log beside it.
+        StoreError::Unavailable { .. } if platform::is_on_read_only_disk(path) => StoreError::ReadOnly,
+        error => error,
+    })
 }
 
 fn prepare(path: &Path) -> Result<Connection, StoreError> {

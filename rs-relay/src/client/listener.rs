@@ -7,7 +7,7 @@ use std::time::Duration;
 use hyper::HeaderMap;
 use hyper::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::HybridConnection;
@@ -375,10 +375,11 @@ impl Keeper {
         loop {
             let renewal = async {
                 match renew_at {
-                    Some(at) => tokio::time::sleep_until(at).await,
+                    Some(at) => sleep_until(at).await,
                     None => std::future::pending().await,
                 }
             };
+            let (backlog, stalled_at) = (socket.backlog(), socket.stalled_at());
             tokio::select! {
                 event = socket.next() => match event {
                     Ok(Event::Text(text)) => self.message(&text),
@@ -418,6 +419,11 @@ impl Keeper {
                         socket.queue_ping();
                     } else {
                         socket.queue_pong();
+                    }
+                }
+                () = sleep_until(stalled_at), if backlog > 0 => {
+                    if socket.backlog() > 0 && socket.stalled_at() <= Instant::now() {
+                        return Some(OfflineCause::Silent);
                     }
                 }
                 () = self.stop.cancelled() => {

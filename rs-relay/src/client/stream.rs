@@ -400,10 +400,13 @@ impl Core {
         *silent = if heard || !waiting { 0 } else { *silent + 1 };
         if keep_alive.expects_answers() && *silent >= SILENT_INTERVALS_MAX {
             self.dead = Some(Dead(io::ErrorKind::TimedOut, "the relay does not answer"));
+            // The other side learns of it as soon as the relay does.
+            self.io = Box::new(tokio::io::empty());
             [self.reader.take(), self.writer.take()].into_iter().flatten().for_each(Waker::wake);
             return false;
         }
         let opcode = if keep_alive.expects_answers() { Opcode::Ping } else { Opcode::Pong };
+        self.budget.allow_answer();
         self.queue_control(opcode, b"");
         let _ = self.poll_output(cx, Who::Keeper);
         true

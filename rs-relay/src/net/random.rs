@@ -1,5 +1,6 @@
 //! Random numbers from the cryptographic generator.
 
+#[cfg(feature = "server")]
 use crate::proto::RendezvousId;
 
 /// Random bytes. The generator of the TLS provider does not fail once it is seeded; without random numbers nothing here
@@ -19,6 +20,7 @@ pub(crate) fn number() -> u64 {
 }
 
 /// A fresh secret for a rendezvous.
+#[cfg(feature = "server")]
 pub(crate) fn rendezvous_id() -> RendezvousId {
     RendezvousId::from_bytes(bytes())
 }

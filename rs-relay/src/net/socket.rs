@@ -128,9 +128,11 @@ impl Socket {
     }
 
     pub(crate) fn queue_ping(&mut self) {
+        self.budget.allow_answer();
         self.queue(Opcode::Ping, b"");
     }
 
+    #[cfg(feature = "client")]
     pub(crate) fn queue_pong(&mut self) {
         self.queue(Opcode::Pong, b"");
     }

@@ -594,6 +594,11 @@ mod tests {
         assert_eq!(target.token.unwrap().expose_secret(), "a%20b c");
         assert_eq!(target.application_query, None);
         assert_eq!(Target::parse("/$hc/a").unwrap().action, Action::Connect);
+        let id = |text: &str| Target::parse(&format!("/$hc/a?sb-hc-id={text}")).unwrap().tracking_id;
+        assert_eq!(id("a-1_b.c:d").as_deref(), Some("a-1_b.c:d"));
+        assert!(id(&"a".repeat(TRACKING_ID_BYTES_MAX)).is_some());
+        assert_eq!(id(&"a".repeat(TRACKING_ID_BYTES_MAX + 1)), None);
+        assert_eq!((id(""), id("a%0d%0ab"), id("a%20b")), (None, None, None));
         let errors = [
             ("/a", TargetError::NotWebSocket),
             ("$hc/a", TargetError::NotWebSocket),

@@ -482,6 +482,11 @@ impl ControlBudget {
         Self { left: Self::BURST, since: now }
     }
 
+    /// Allows one control frame more: the answer to a Ping of our own.
+    pub fn allow_answer(&mut self) {
+        self.left = (self.left + 1).min(Self::BURST);
+    }
+
     /// Takes one control frame out of the budget; `false` when it is empty.
     #[must_use]
     pub fn spend(&mut self, now: Instant) -> bool {

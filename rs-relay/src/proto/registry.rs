@@ -240,7 +240,8 @@ impl<L: Clone, S> Registry<L, S> {
         self.waiting.len()
     }
 
-    /// Puts a listener in. The driver has checked its token, which is good until `expires_at`.
+    /// Puts a listener in. The driver has checked its token, which is good until `expires_at`. Senders that wait for a
+    /// listener that is gone are offered to it.
     ///
     /// # Errors
     ///
@@ -262,6 +263,7 @@ impl<L: Clone, S> Registry<L, S> {
         let check_at = token_check(now, expires_at);
         self.due.insert((check_at, Due::Token(id)));
         self.listeners.insert(id, Listening { handle, entity: entity.clone(), expires_at, check_at });
+        self.offer_orphans(entity, 0);
         Ok(id)
     }
 
@@ -287,7 +289,7 @@ impl<L: Clone, S> Registry<L, S> {
                 self.entities.remove(&gone.entity);
             }
         }
-        self.offer_again(id, pick);
+        self.offer_orphans(&gone.entity, pick);
     }
 
     /// A sender has come. On success the driver tells the listener that is returned; the sender waits up to
@@ -382,18 +384,21 @@ impl<L: Clone, S> Registry<L, S> {
         Some(waiting)
     }
 
-    fn offer_again(&mut self, gone: ListenerId, pick: u64) {
-        let orphans: Vec<_> =
-            self.waiting.iter().filter(|(_, w)| w.offered_to == gone).map(|(id, _)| id.clone()).collect();
+    /// Offers senders whose listener is gone to another one. Without another one they go on waiting: the one that left may
+    /// still come to the rendezvous, or come back.
+    fn offer_orphans(&mut self, entity: &EntityPath, pick: u64) {
+        let orphans: Vec<_> = self
+            .waiting
+            .iter()
+            .filter(|(_, waiting)| {
+                waiting.entity == *entity && !self.listeners.contains_key(&waiting.offered_to)
+            })
+            .map(|(id, _)| id.clone())
+            .collect();
         for (index, rendezvous) in orphans.into_iter().enumerate() {
-            let Some(entity) = self.waiting.get(&rendezvous).map(|waiting| waiting.entity.clone()) else {
-                continue;
-            };
-            // Without another listener the sender goes on waiting: the one that left may still come to the rendezvous.
-            if let Some((id, listener)) = self.choose(&entity, pick.wrapping_add(index as u64)) {
-                if let Some(waiting) = self.waiting.get_mut(&rendezvous) {
-                    waiting.offered_to = id;
-                }
+            let Some((id, listener)) = self.choose(entity, pick.wrapping_add(index as u64)) else { return };
+            if let Some(waiting) = self.waiting.get_mut(&rendezvous) {
+                waiting.offered_to = id;
                 self.outputs.push_back(Output::Offer { listener, rendezvous });
             }
         }
@@ -506,6 +511,17 @@ mod tests {
         registry.listener_gone(first, 0);
         assert_eq!(outputs(&mut registry), [Output::Offer { listener: 2, rendezvous: id(1) }]);
         assert_eq!(registry.accept(&id(1)), Some(9));
+    }
+
+    #[test]
+    fn a_listener_that_comes_back_is_offered_those_who_waited() {
+        let now = start();
+        let (mut registry, first) = with_listener(now);
+        registry.connect(now, &hyco(), 9, id(1), 0).unwrap();
+        registry.listener_gone(first, 0);
+        assert_eq!(outputs(&mut registry), []);
+        registry.listen(now, &hyco(), 1, now.wall + Duration::from_secs(3600)).unwrap();
+        assert_eq!(outputs(&mut registry), [Output::Offer { listener: 1, rendezvous: id(1) }]);
     }
 
     #[test]

@@ -528,6 +528,16 @@ mod tests {
     }
 
     #[test]
+    fn sec43_token_length_at_and_past_the_bound() {
+        let at = |length: usize| {
+            let (head, tail) = ("SharedAccessSignature sr=", "&sig=AAAA&se=1&skn=k");
+            SasToken::parse(&format!("{head}{}{tail}", "a".repeat(length - head.len() - tail.len())))
+        };
+        assert!(at(TOKEN_BYTES_MAX).is_ok());
+        assert_eq!(at(TOKEN_BYTES_MAX + 1).unwrap_err(), TokenError::Malformed("it is too long"));
+    }
+
+    #[test]
     fn key_bounds() {
         assert!("k".repeat(KEY_NAME_BYTES_MAX).parse::<KeyName>().is_ok());
         assert!("k".repeat(KEY_NAME_BYTES_MAX + 1).parse::<KeyName>().is_err());

@@ -43,6 +43,9 @@ const MISSED_PINGS_MAX: u32 = 3;
 /// The same for a side that takes no data at the moment: it cannot see our Pings behind them.
 const MISSED_PINGS_BLOCKED_MAX: u32 = 20;
 
+/// The same for a side that has sent its Close and waits for the other's: it need not answer, but it should not stay for ever.
+const MISSED_PINGS_CLOSED_MAX: u32 = 30;
+
 /// Joins a sender and a listener until both have closed or one is lost.
 pub(crate) async fn join(
     server: &RelayServer,
@@ -270,7 +273,8 @@ impl Leg {
 
     /// Gives a large buffer back that is not in use.
     fn shrink(&mut self) {
-        if self.raw.is_empty() && self.frames_done == self.frames.len() {
+        let large = self.buffer.len() > HEADER_BYTES_MAX + SMALL_BUFFER_BYTES;
+        if large && self.raw.is_empty() && self.frames_done == self.frames.len() {
             self.buffer = vec![0; HEADER_BYTES_MAX + SMALL_BUFFER_BYTES];
             self.raw = HEADER_BYTES_MAX..HEADER_BYTES_MAX;
             self.frames = Vec::new();
@@ -527,7 +531,7 @@ impl Pair {
             let heard = std::mem::take(&mut leg.heard);
             leg.missed = if heard { 0 } else { leg.missed + 1 };
             let allowed = match (half_closed, leg.has_closed()) {
-                (true, true) => continue,
+                (true, true) => MISSED_PINGS_CLOSED_MAX,
                 // What it sends is not read while the other side takes nothing.
                 (true, false) if other.blocked => MISSED_PINGS_BLOCKED_MAX,
                 (true, false) => 0,
@@ -537,6 +541,7 @@ impl Pair {
             if leg.missed > allowed {
                 return Some(End::Silent(side));
             }
+            leg.budget.allow_answer();
             leg.queue_control(Opcode::Ping, b"");
             leg.shrink();
         }

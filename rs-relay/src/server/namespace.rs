@@ -183,7 +183,10 @@ impl Namespace {
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
         let authority = self.public.clone().unwrap_or(host);
         let handle = ListenerHandle { commands, authority };
-        let id = self.registry().listen(self.now(), entity, handle, authorized.expires_at)?;
+        let mut registry = self.registry();
+        let id = registry.listen(self.now(), entity, handle, authorized.expires_at)?;
+        deliver(&mut registry);
+        drop(registry);
         self.changed.notify_waiters();
         Ok((id, receiver))
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use rs_relay::client::KeepAlive;
 use rs_relay::proto::frame::{ControlBudget, Kind, Opcode, append_frame};
 use rs_relay::proto::limits::{CONTROL_MESSAGE_BYTES_MAX, FRAME_PAYLOAD_BYTES_MAX};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -249,4 +250,70 @@ async fn r18_a_slow_reader_holds_its_sender_back() {
     });
     sender.flush().await.unwrap();
     soon(reading).await.unwrap();
+}
+
+/// Writes pieces of many sizes and ends the direction.
+async fn pour(mut stream: tokio::io::WriteHalf<rs_relay::client::RelayStream>, bytes: Vec<u8>, step: usize) {
+    for (index, piece) in bytes.chunks(step).enumerate() {
+        stream.write_all(piece).await.unwrap();
+        if index % 7 == 0 {
+            stream.flush().await.unwrap();
+        }
+    }
+    stream.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_directions_at_full_speed_with_pings_of_all_parties_in_between() {
+    let relay = Relay::start_with(|builder| builder.ping_interval(Duration::from_millis(100))).await;
+    let mut listener = rs_relay::client::Listener::builder(
+        relay.connection("hyco", "listen", LISTEN_KEY),
+        relay.connector(),
+    )
+    .keep_alive(KeepAlive::Pong(Duration::from_millis(5)))
+    .start();
+    listener.status().online().await;
+    let sender = relay.sender("hyco").keep_alive(KeepAlive::Pong(Duration::from_millis(5)));
+    let (sent, accepted) = soon(async {
+        tokio::join!(sender.connect(), async { listener.accept().await.unwrap().accept().await })
+    })
+    .await;
+    let (there, back) = (pattern(6_000_000, 1), pattern(5_000_000, 2));
+    let (mut sent_reader, sent_writer) = tokio::io::split(sent.unwrap());
+    let (mut accepted_reader, accepted_writer) = tokio::io::split(accepted.unwrap());
+    let pouring = [
+        tokio::spawn(pour(sent_writer, there.clone(), 70_001)),
+        tokio::spawn(pour(accepted_writer, back.clone(), 333)),
+    ];
+    let (mut found_there, mut found_back) = (Vec::new(), Vec::new());
+    let (left, right) = soon(async {
+        tokio::join!(accepted_reader.read_to_end(&mut found_there), sent_reader.read_to_end(&mut found_back))
+    })
+    .await;
+    assert!(left.is_ok() && right.is_ok(), "{left:?} {right:?}");
+    assert!(found_there == there && found_back == back);
+    for task in pouring {
+        soon(task).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_was_written_arrives_though_the_stream_is_dropped_after_shutdown() {
+    let relay = Relay::start().await;
+    for _ in 0..5 {
+        let (mut sender, mut listener) = relay.pair("hyco").await;
+        // Unread bytes in the sender's socket would turn its close into a reset.
+        listener.write_all(&[1; 10_000]).await.unwrap();
+        listener.flush().await.unwrap();
+        let bytes = pattern(2_000_000, 4);
+        let expected = bytes.clone();
+        let sending = tokio::spawn(async move {
+            sender.write_all(&bytes).await.unwrap();
+            sender.shutdown().await.unwrap();
+        });
+        let mut read = Vec::new();
+        soon(listener.read_to_end(&mut read)).await.unwrap();
+        assert!(read == expected);
+        soon(sending).await.unwrap();
+    }
 }

@@ -70,7 +70,8 @@ pub(crate) struct Place {
 }
 
 impl LiveSessions {
-    /// Lists a session that the gate has let in.
+    /// Lists a session that the gate has let in. The gate has to be asked once more after that: a change that came
+    /// before did not wait for this session.
     pub(crate) fn enter(&self, about: LiveSession, permit: Permit) -> Place {
         let session = about.session_id;
         let (order, ordered) = watch::channel(None);
@@ -112,15 +113,19 @@ impl LiveSessions {
         clock: &dyn Clock,
         change: impl FnOnce(&Gate),
     ) -> Vec<Downed> {
-        // The list is taken first: a session may be down before the change returns, and it counts.
-        let before: Vec<_> = {
-            let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            slots.values().map(|slot| (slot.permit.clone(), slot.down.clone())).collect()
-        };
+        // The list is taken first: a session may be down before the change returns, and it counts. It is taken again
+        // for those that were let in before the change and entered since; whoever enters later finds the gate changed.
+        let mut all = self.permits();
         change(gate);
+        all.extend(self.permits());
         let now = clock.now();
-        let closed = before.into_iter().filter(|(permit, _)| gate.check(permit, &now).is_err());
-        wait_all(closed.map(|(_, down)| down).collect()).await
+        all.retain(|_, (permit, _)| gate.check(permit, &now).is_err());
+        wait_all(all.into_values().map(|(_, down)| down)).await
+    }
+
+    fn permits(&self) -> BTreeMap<Uuid, (Permit, watch::Receiver<Option<Downed>>)> {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.iter().map(|(session, slot)| (*session, (slot.permit.clone(), slot.down.clone()))).collect()
     }
 }
 
@@ -128,8 +133,8 @@ fn order(slot: &Slot, cause: EndCause, message: &str) {
     slot.order.send_replace(Some(Order { cause, message: message.to_owned() }));
 }
 
-async fn wait_all(downs: Vec<watch::Receiver<Option<Downed>>>) -> Vec<Downed> {
-    let mut all = Vec::with_capacity(downs.len());
+async fn wait_all(downs: impl IntoIterator<Item = watch::Receiver<Option<Downed>>>) -> Vec<Downed> {
+    let mut all = Vec::new();
     for down in downs {
         all.extend(wait(down).await);
     }

@@ -27,7 +27,10 @@ use crate::protocol::{
     Action, CLIENT_FRAME_BYTES_MAX, ClientMessage, Event, Form, HostMachine, NodeMessage, PROTOCOL_VERSION,
     Planned, Planner, Refused, Then, WireFrame,
 };
-use crate::record::{Digest, Draft, Kind, Receipt, RecordKeyCertificate, SessionIdentity, StartContent};
+use crate::record::{
+    ChainError, Content, Digest, Draft, Kind, NoteContent, Receipt, RecordKeyCertificate, SessionIdentity,
+    StartContent,
+};
 
 /// A deadline is looked at again at least this often, since the wall clock may be set while a timer runs.
 const DEADLINE_TICK: Duration = Duration::from_millis(250);
@@ -130,14 +133,16 @@ pub(super) async fn serve<E: Engine, S: AsyncRead + AsyncWrite + Unpin + Send>(
         started_at: shared.clock.now().wall,
     };
     let place = shared.live.enter(about.clone(), admitted.entry.permit.clone());
-    let journal = match begin(shared, &admitted.entry).await {
-        Ok(journal) => journal,
-        Err(explanation) => {
-            let code = RefusalCode::GateShut;
+    let begun = match still_open(shared, &admitted.entry.permit) {
+        Ok(()) => begin(shared, &admitted.entry).await.map_err(|error| (RefusalCode::GateShut, error)),
+        Err(cause) => Err((refusal_of(cause), cause.explanation().to_owned())),
+    };
+    let Begun { journal, first } = match begun {
+        Ok(begun) => begun,
+        Err((code, explanation)) => {
             let engineer = Some(admitted.entry.permit.assignment().engineer.key);
             shared.observer.event(&HostEvent::Refused { code, explanation, engineer });
-            let message = code.explanation().to_owned();
-            return say_refused(&mut admitted.sender, code, message).await;
+            return say_refused(&mut admitted.sender, code, code.explanation().to_owned()).await;
         }
     };
     shared.observer.event(&HostEvent::Started {
@@ -145,7 +150,6 @@ pub(super) async fn serve<E: Engine, S: AsyncRead + AsyncWrite + Unpin + Send>(
         engineer: about.engineer,
         level: about.access_level,
     });
-    let Begun { journal, first } = journal;
     let downed = Session::new(shared, admitted, journal, &place).run(first).await;
     shared.observer.event(&HostEvent::Ended {
         session: downed.session_id,
@@ -153,6 +157,22 @@ pub(super) async fn serve<E: Engine, S: AsyncRead + AsyncWrite + Unpin + Send>(
         recorded: downed.recorded,
     });
     place.down(downed);
+}
+
+/// A change of the gate between admission and entry did not wait for this session, so it must not begin.
+fn still_open<E>(shared: &Shared<E>, permit: &Permit) -> Result<(), EndCause> {
+    shared.gate.check(permit, &shared.clock.now()).map(drop)
+}
+
+const fn refusal_of(cause: EndCause) -> RefusalCode {
+    match cause {
+        EndCause::Revoked => RefusalCode::GrantRevoked,
+        EndCause::Expired => RefusalCode::GrantExpired,
+        EndCause::ClockHeld => RefusalCode::GrantHeld,
+        EndCause::RequestClosed => RefusalCode::NoOpenRequest,
+        EndCause::AssignmentExpired => RefusalCode::AssignmentExpired,
+        _ => RefusalCode::GateShut,
+    }
 }
 
 fn refused<E>(shared: &Shared<E>, not: NotAdmitted) {
@@ -350,6 +370,11 @@ struct Session<'a, E: Engine, S> {
     session: Uuid,
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the signature that map_err calls")]
+fn no_draft(error: ChainError) -> Ending {
+    Ending::new(EndCause::Fault, format!("a record could not be made: {error}"))
+}
+
 /// What goes out to the engineer.
 enum Outgoing<'a> {
     Record(&'a DurableRecord),
@@ -463,10 +488,7 @@ impl<'a, E: Engine, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'a, E, S> 
         })?;
         match message {
             ClientMessage::Receipt(receipt) => self.receipt(receipt).await.map(|()| None),
-            ClientMessage::Renew { assignment } => {
-                self.renew(assignment);
-                Ok(None)
-            }
+            ClientMessage::Renew { assignment } => self.renew(assignment).await.map(|()| None),
             message => Ok(Some(Event::Message(message))),
         }
     }
@@ -478,9 +500,7 @@ impl<'a, E: Engine, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'a, E, S> 
         for action in self.machine.step(event, level, now) {
             match action {
                 Action::Record(content, then) => {
-                    let draft = Draft::new(&content).map_err(|error| {
-                        Ending::new(EndCause::Fault, format!("a record could not be made: {error}"))
-                    })?;
+                    let draft = Draft::new(&content).map_err(no_draft)?;
                     self.record(draft, then).await?;
                 }
                 Action::Reply(message) => self.guarded_send(Outgoing::Reply(&message)).await?,
@@ -538,11 +558,10 @@ impl<'a, E: Engine, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'a, E, S> 
             return Err(ending);
         }
         self.guarded_send(Outgoing::Record(&record)).await?;
-        if record.skeleton().kind != Kind::Receipt {
-            self.unreceipted.insert(record.skeleton().sequence, record.link());
-            if self.unreceipted.len() > UNRECEIPTED_MAX {
-                self.unreceipted.pop_first();
-            }
+        // Also the record of a receipt: it may be the newest when the next one is due.
+        self.unreceipted.insert(record.skeleton().sequence, record.link());
+        if self.unreceipted.len() > UNRECEIPTED_MAX {
+            self.unreceipted.pop_first();
         }
         Ok(())
     }
@@ -583,13 +602,22 @@ impl<'a, E: Engine, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'a, E, S> 
         self.show(record).await
     }
 
-    /// A newer assignment takes the place of the old one, if the gate admits it for the same engineer and request.
-    fn renew(&mut self, assignment: Envelope) {
+    /// A newer assignment takes the place of the old one, if the gate admits it for the same engineer and request; from
+    /// then on the session stands on another statement than record 0 names, so that is on record first.
+    async fn renew(&mut self, assignment: Envelope) -> Result<(), Ending> {
+        self.watch.check(&self.permit)?;
         // A refused one changes nothing: the old one stays in force until it runs out by itself.
-        if let Ok(permit) = self.shared.gate.renew(&self.permit, assignment, &self.shared.clock.now()) {
-            self.permit = permit.clone();
-            self.place.renew(permit);
-        }
+        let Ok(permit) = self.shared.gate.renew(&self.permit, assignment, &self.shared.clock.now()) else {
+            return Ok(());
+        };
+        let (id, until) = (permit.assignment().id, permit.assignment().expires_at.to_rfc3339());
+        let text =
+            format!("the engineer handed in a newer assignment of the desk: {id}, valid until {until}");
+        let draft = Draft::new(&Content::Note(NoteContent { text })).map_err(no_draft)?;
+        let record = self.append(draft).await?;
+        self.permit = permit.clone();
+        self.place.renew(permit);
+        self.show(record).await
     }
 
     /// Gate shut, work killed, end on record, end shown, channel closed; each with a bound of its own.
@@ -623,16 +651,16 @@ impl<'a, E: Engine, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'a, E, S> 
         }
     }
 
-    /// Shows how it ended. Output that was not shown before the gate shut stays on the node: only its place in the chain
-    /// goes out, so that the engineer's copy of the chain has no hole.
+    /// Shows how it ended. What was not shown before the gate shut stays on the node: only its place in the chain goes
+    /// out, so that the engineer's copy of the chain has no hole.
     async fn say_goodbye(&mut self) {
         let Some(mut sender) = self.sender.take() else { return };
         let unshown = std::mem::take(&mut self.unshown);
         let goodbye = async {
             for record in &unshown {
                 match record.skeleton().kind {
-                    Kind::Output | Kind::Request | Kind::Start => sender.show_skeleton(record).await?,
-                    _ => sender.show(record).await?,
+                    Kind::End => sender.show(record).await?,
+                    _ => sender.show_skeleton(record).await?,
                 }
             }
             sender.close().await

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use super::wire::Killed;
 
-/// Longest time that killing a tree goes round.
-pub(super) const KILL_TIME_MAX: Duration = Duration::from_secs(1);
+/// Longest time that killing a tree goes round. A tree of any usual kind is gone within a small part of a second; the
+/// rest is for processes that fork and exit without end, which have to be met in their short lives.
+pub(super) const KILL_TIME_MAX: Duration = Duration::from_secs(20);
 /// Environment variable that marks the processes of one operation.
 pub(super) const MARK: &str = "REMOTE_SUPPORT_OPERATION";
 
@@ -52,12 +53,15 @@ pub(super) fn kill(root: u32, mark: &str, with_root: bool) -> Killed {
 
 #[cfg(target_os = "linux")]
 mod platform {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
     use std::fs;
 
     use rustix::process::{Pid, Signal, getpgrp, kill_process, kill_process_group};
 
     use super::MARK;
+
+    /// Longest chain of parents that is followed.
+    const CHAIN_MAX: usize = 4096;
 
     /// What `/proc` says about a process.
     #[derive(Clone, Copy)]
@@ -71,17 +75,27 @@ mod platform {
     pub(super) struct Hunt {
         root: u32,
         mark: String,
-        /// Members of the tree ever seen, dead or alive. While the root lives and reaps nobody, their numbers stay theirs.
+        own_group: u32,
+        /// Processes of the tree ever seen. While the root lives and reaps nobody, their numbers stay theirs.
         members: BTreeSet<u32>,
+        /// Members that are dead; they are not looked at again.
+        dead: BTreeSet<u32>,
         killed: BTreeSet<u32>,
-        /// The dead of the look before.
-        dead: Option<BTreeSet<u32>>,
+        /// Processes that have nothing to do with the tree; forgotten before a look that counts.
+        strangers: BTreeSet<u32>,
     }
 
     impl Hunt {
         pub(super) fn new(root: u32, mark: &str) -> Self {
-            let mark = if mark.is_empty() { String::new() } else { format!("{MARK}={mark}") };
-            Self { root, mark, members: BTreeSet::new(), killed: BTreeSet::new(), dead: None }
+            Self {
+                root,
+                mark: if mark.is_empty() { String::new() } else { format!("{MARK}={mark}") },
+                own_group: u32::try_from(getpgrp().as_raw_nonzero().get()).unwrap_or(0),
+                members: BTreeSet::new(),
+                dead: BTreeSet::new(),
+                killed: BTreeSet::new(),
+                strangers: BTreeSet::new(),
+            }
         }
 
         /// Processes that were found alive.
@@ -89,85 +103,75 @@ mod platform {
             u32::try_from(self.killed.len()).unwrap_or(u32::MAX)
         }
 
-        /// One round; true if it found nobody alive and nobody newly dead.
+        /// One round; true if it found nobody alive and nobody newly dead. Quick looks at what is new go first, as a
+        /// runaway is only met by the quick.
         pub(super) fn look_and_kill(&mut self) -> bool {
-            let mut table = BTreeMap::new();
-            for pid in numbers() {
+            if self.look() {
+                return false;
+            }
+            self.strangers.clear();
+            !self.look()
+        }
+
+        /// Looks at everybody who is not known, the newest first; true if a member was met.
+        fn look(&mut self) -> bool {
+            let root_lives = look(self.root).is_some_and(|root| root.alive);
+            let known =
+                |pid: &u32| *pid == self.root || self.dead.contains(pid) || self.strangers.contains(pid);
+            let mut pids: Vec<u32> = numbers().filter(|pid| !known(pid)).collect();
+            pids.sort_unstable_by(|a, b| b.cmp(a));
+            let mut met = false;
+            for pid in pids {
                 let Some(seen) = look(pid) else { continue };
-                table.insert(pid, seen);
-                // At once where it is clear already: the next line of a runaway may be a fork.
-                if seen.parent == self.root || self.members.contains(&seen.parent) {
+                if self.belongs(pid, seen) || (!root_lives && self.is_marked(pid)) {
+                    met = true;
                     self.members.insert(pid);
                     self.end(pid, seen);
+                } else {
+                    self.strangers.insert(pid);
                 }
             }
-            self.end_descendants(&table);
-            if !table.get(&self.root).is_some_and(|root| root.alive) {
-                self.end_marked(&table);
-            }
-            self.end_groups(&table);
-            let is_member = |pid: &u32| self.members.contains(pid);
-            let alive = table.iter().any(|(pid, seen)| seen.alive && is_member(pid));
-            let dead =
-                table.iter().filter(|(_, seen)| !seen.alive).map(|(pid, _)| *pid).filter(is_member).collect();
-            let quiet = !alive && self.dead.as_ref() == Some(&dead);
-            self.dead = Some(dead);
-            quiet
+            met
         }
 
+        /// Ends a member, and its group if a member leads it: no fork outruns that.
         fn end(&mut self, pid: u32, seen: Seen) {
-            if seen.alive && pid != self.root {
-                self.killed.insert(pid);
-                kill(pid);
+            if !seen.alive {
+                self.dead.insert(pid);
+                return;
+            }
+            kill(pid);
+            self.killed.insert(pid);
+            if seen.group > 1 && seen.group != self.own_group && self.members.contains(&seen.group) {
+                signal(seen.group, Signal::KILL, kill_process_group);
             }
         }
 
-        /// Members whose parents have higher numbers than they have.
-        fn end_descendants(&mut self, table: &BTreeMap<u32, Seen>) {
-            loop {
-                let is_new = |pid: &u32, seen: &Seen| {
-                    !self.members.contains(pid) && self.members.contains(&seen.parent)
+        /// True if a chain of parents leads to the root.
+        fn belongs(&self, pid: u32, seen: Seen) -> bool {
+            let mut parent = seen.parent;
+            for _ in 0..CHAIN_MAX {
+                if parent == self.root || self.members.contains(&parent) || self.members.contains(&pid) {
+                    return true;
+                }
+                if parent <= 1 || self.strangers.contains(&parent) {
+                    return false;
+                }
+                parent = match look(parent) {
+                    Some(seen) => seen.parent,
+                    // The parent died meanwhile: who is it now?
+                    None => match look(pid) {
+                        Some(seen) => seen.parent,
+                        None => return false,
+                    },
                 };
-                let new: Vec<_> = table
-                    .iter()
-                    .filter(|(pid, seen)| is_new(pid, seen))
-                    .map(|(pid, seen)| (*pid, *seen))
-                    .collect();
-                if new.is_empty() {
-                    return;
-                }
-                for (pid, seen) in new {
-                    self.members.insert(pid);
-                    self.end(pid, seen);
-                }
             }
+            false
         }
 
-        /// Without a root, whoever carries the mark.
-        fn end_marked(&mut self, table: &BTreeMap<u32, Seen>) {
-            let own = std::process::id();
-            for (pid, seen) in table.iter().filter(|(pid, seen)| seen.alive && **pid != own) {
-                if !self.mark.is_empty() && has_mark(*pid, &self.mark) {
-                    self.members.insert(*pid);
-                    self.end(*pid, *seen);
-                }
-            }
-        }
-
-        /// Groups that hold members only are ended as a whole, which no fork outruns.
-        fn end_groups(&self, table: &BTreeMap<u32, Seen>) {
-            let own = u32::try_from(getpgrp().as_raw_nonzero().get()).unwrap_or(0);
-            let members = || table.iter().filter(|(pid, seen)| seen.alive && self.members.contains(pid));
-            let groups: BTreeSet<u32> =
-                members().map(|(_, seen)| seen.group).filter(|group| *group != own).collect();
-            for group in groups {
-                let stranger = |(pid, seen): (&u32, &Seen)| {
-                    seen.group == group && seen.alive && !self.members.contains(pid)
-                };
-                if group > 1 && !table.iter().any(stranger) {
-                    signal(group, Signal::KILL, kill_process_group);
-                }
-            }
+        /// True if the process carries the operation's mark and is not this one.
+        fn is_marked(&self, pid: u32) -> bool {
+            !self.mark.is_empty() && pid != std::process::id() && has_mark(pid, &self.mark)
         }
     }
 

@@ -137,9 +137,9 @@ pub struct EndContent {
     pub cause: EndCause,
     /// The cause in words.
     pub message: String,
-    /// How many operations were started in all.
+    /// How many lines were on record to be run; one that the end of access stopped before its start is among them.
     pub operations: u64,
-    /// Number of the last line that was executed; absent when none was.
+    /// Number of the last of them; absent when there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_invocation: Option<u64>,
     /// From the moment the gate closed to the death of the last process of the running operation, in

@@ -20,8 +20,8 @@ pub const SALT_BYTES: usize = 32;
 pub const RECORD_BYTES_MAX: usize =
     PREFIX_BYTES + SKELETON_BYTES_MAX + SIGNATURE_BYTES + SALT_BYTES + CONTENT_BYTES_MAX;
 
-pub(crate) const PREFIX_BYTES: usize = 12;
-const STATE_REMOVED: u8 = 0;
+pub(super) const PREFIX_BYTES: usize = 12;
+pub(super) const STATE_REMOVED: u8 = 0;
 const STATE_PRESENT: u8 = 1;
 
 /// The content of a record as it is stored.

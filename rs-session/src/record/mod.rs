@@ -33,6 +33,8 @@
 mod chain;
 mod content;
 mod frame;
+#[cfg(feature = "driver")]
+mod salvage;
 mod skeleton;
 mod verify;
 
@@ -46,5 +48,7 @@ pub use frame::{
     SIGNATURE_BYTES, SKELETON_BYTES_MAX, Stored,
 };
 pub use rs_consent::digest::Sha256 as Digest;
+#[cfg(feature = "driver")]
+pub(crate) use salvage::whole_records;
 pub use skeleton::{Kind, Receipt, RecordKeyCertificate, SessionIdentity, SignatureText, Signer, Skeleton};
 pub use verify::{FINDINGS_MAX, Finding, Report, Trust, Verdict, verify};

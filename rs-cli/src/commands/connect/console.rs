@@ -87,7 +87,7 @@ fn start_editor(
         |error: ReadlineError| Failure::new(ErrorCode::Io, "the terminal cannot be used").because(error);
     let mut editor: Editor<Completion, DefaultHistory> = Editor::new().map_err(no_editor)?;
     editor.set_max_history_size(HISTORY_LINES_MAX).map_err(no_editor)?;
-    editor.set_helper(Some(Completion { operations }));
+    editor.set_helper(Some(Completion::new(operations)));
     let history = context.state.role(Role::Engineer).file("history");
     // The first time there is none.
     let _ = editor.load_history(&history);
@@ -118,6 +118,13 @@ struct Completion {
 }
 
 impl Completion {
+    /// The node sends the names, and the editor prints them as they are: only those that are plain words are taken.
+    fn new(mut operations: Vec<Offered>) -> Self {
+        operations.retain(|one| is_word(&one.name));
+        operations.iter_mut().for_each(|one| one.parameters.retain(|name| is_word(name)));
+        Self { operations }
+    }
+
     fn candidates(&self, before: &str) -> (usize, Vec<String>) {
         let stage_start = before.rfind('|').map_or(0, |at| at + 1);
         let word_start = before.rfind([' ', '|', '\t']).map_or(0, |at| at + 1);
@@ -141,6 +148,10 @@ impl Completion {
         };
         (word_start, names)
     }
+}
+
+fn is_word(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
 impl Completer for Completion {
@@ -175,13 +186,12 @@ mod tests {
             parameters: parameters.iter().map(|&one| one.to_owned()).collect(),
             available,
         };
-        Completion {
-            operations: vec![
-                offered("Get-Process", &["Name", "Id"], true),
-                offered("Get-Printer", &[], false),
-                offered("Sort-Object", &["Property", "Descending"], true),
-            ],
-        }
+        Completion::new(vec![
+            offered("Get-Process", &["Name", "Id", "N\u{1b}[2J"], true),
+            offered("Get-Printer", &[], false),
+            offered("Get-P\u{1b}]0;owned\u{7}", &[], true),
+            offered("Sort-Object", &["Property", "Descending"], true),
+        ])
     }
 
     #[test]

@@ -137,6 +137,15 @@ fn relay_failure(error: &RelayError) -> Failure {
         .next_step(next)
 }
 
+/// The engineer's own copy of the record cannot be written; without it there is no session.
+pub(crate) fn no_copy(error: io::Error) -> Failure {
+    Failure::new(ErrorCode::Io, "your copy of the record cannot be written, so the session was given up")
+        .because(error)
+        .next_step(
+            "make room in the state directory, or choose another one with --state-dir, and connect again",
+        )
+}
+
 fn session_failure(error: ConnectError) -> Failure {
     match error {
         ConnectError::Refused { code, message } => {
@@ -150,6 +159,7 @@ fn session_failure(error: ConnectError) -> Failure {
         .next_step(
             "the assignment names the node's key; if the node was set up anew, the desk has to assign again",
         ),
+        ConnectError::Copy(error) => no_copy(error),
         error => Failure::new(ErrorCode::Unreachable, "the session did not come about").because(error),
     }
 }

@@ -2,6 +2,7 @@
 //! [`crate::output::safe_lines`], and objects are read as JSON and written anew.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use rs_consent::EndCause;
 use rs_relay::client::RelayStream;
@@ -13,6 +14,11 @@ use super::form;
 use crate::context::Context;
 use crate::outcome::{ErrorCode, Exit, Failure};
 use crate::output;
+
+/// Longest object that is put together from several records, in bytes: what a node sends must not fill the memory here.
+const OBJECT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Longest time that a node gets for the end record after the engineer's goodbye.
+const END_WAIT: Duration = Duration::from_secs(15);
 
 /// What came of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +33,8 @@ pub(crate) enum Came {
     Ended(Exit),
 }
 
-/// Sends a line and shows what comes of it. Ctrl-C interrupts the line and not the session.
+/// Sends a line and shows what comes of it. Ctrl-C interrupts the line and not the session; a second one gives up the
+/// session.
 pub(crate) async fn run_line(
     client: &mut Client<RelayStream>,
     line: &str,
@@ -39,10 +46,16 @@ pub(crate) async fn run_line(
         return until_end(client, context).await;
     };
     let mut objects = String::new();
+    let mut interrupted = false;
     loop {
         let event = tokio::select! {
             event = client.next() => event.map_err(cut)?,
             Ok(()) = tokio::signal::ctrl_c() => {
+                // A node that does not even answer an interrupt must not hold the engineer.
+                if interrupted {
+                    return Err(silent());
+                }
+                interrupted = true;
                 client.interrupt(invocation).await.map_err(|error| cut(error.into()))?;
                 continue;
             }
@@ -70,11 +83,22 @@ pub(crate) async fn leave(client: &mut Client<RelayStream>, context: &mut Contex
 }
 
 async fn until_end(client: &mut Client<RelayStream>, context: &mut Context) -> Result<Came, Failure> {
+    let (cause, message) = tokio::time::timeout(END_WAIT, end(client)).await.map_err(|_| silent())??;
+    Ok(Came::Ended(ended(cause, &message, context)))
+}
+
+async fn end(client: &mut Client<RelayStream>) -> Result<(EndCause, String), Failure> {
     loop {
         if let ClientEvent::Ended { cause, message } = client.next().await.map_err(cut)? {
-            return Ok(Came::Ended(ended(cause, &message, context)));
+            return Ok((cause, message));
         }
     }
+}
+
+/// The node holds the channel open and says nothing.
+fn silent() -> Failure {
+    Failure::new(ErrorCode::Unreachable, "the node does not answer; the session is given up")
+        .next_step("what you were shown is in your copy of the record and in the node's")
 }
 
 /// Shows a record; says what came of the line when it was the line's last.
@@ -105,6 +129,9 @@ fn printed(data: &OutputData, objects: &mut String, context: &mut Context) -> Re
         OutputData::Error(text) => context.note(text),
         OutputData::Objects(text) => {
             objects.push_str(text);
+            if objects.len() > OBJECT_BYTES_MAX {
+                return Err(Failure::new(ErrorCode::Integrity, "the node sent an object that is too long"));
+            }
             while let Some(end) = objects.find('\n') {
                 let line: String = objects.drain(..=end).collect();
                 let object: serde_json::Value = serde_json::from_str(&line).map_err(|error| {
@@ -157,6 +184,7 @@ pub(crate) fn cut(error: SessionError) -> Failure {
         SessionError::Record { .. } => {
             Failure::new(ErrorCode::Integrity, "the session was given up").because(error)
         }
+        SessionError::Copy(error) => super::join::no_copy(error),
         error => Failure::new(ErrorCode::Unreachable, "the session was cut")
             .because(error)
             .next_step("connect again; what you were shown is in your copy of the record and in the node's"),
