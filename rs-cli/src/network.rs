@@ -60,13 +60,18 @@ impl ProxyArgs {
     ///
     /// [`ErrorCode::InvalidValue`] for a flag that is no proxy address, or that holds a password.
     pub fn way(&self) -> Result<Way, Failure> {
-        let flag = self.proxy.as_deref().map(str::trim).filter(|text| !text.is_empty());
-        if let Some(text) = flag.filter(|text| !text.eq_ignore_ascii_case("direct")) {
-            check(text)?;
-        }
-        let sources = Sources { flag: flag.map(str::to_owned), ..system_sources() };
+        let sources = Sources { flag: flag(self.proxy.as_deref())?, ..system_sources() };
         Ok(Way { settings: Settings::read(&sources), credentials: self.proxy_credentials_file.clone() })
     }
+}
+
+/// The flag as the settings take it; an empty one says nothing.
+pub(crate) fn flag(text: Option<&str>) -> Result<Option<String>, Failure> {
+    let text = text.map(str::trim).filter(|text| !text.is_empty());
+    if let Some(text) = text.filter(|text| !text.eq_ignore_ascii_case("direct")) {
+        check(text)?;
+    }
+    Ok(text.map(str::to_owned))
 }
 
 /// A flag that cannot be used is refused without repeating it: it may hold a password.

@@ -166,9 +166,11 @@ impl Inquiry {
     /// Takes the answer, unless the trouble is another one by now.
     fn answered(&mut self, shared: &Shared, answer: Option<String>) {
         let shown = self.found.take().unwrap_or_else(|| self.about.clone());
+        if let Some(found) = &answer {
+            tracing::warn!(cause = %found, "why the relay is not reached");
+        }
         let now = answer.clone().unwrap_or_else(|| self.about.clone());
         self.found = answer;
-        tracing::warn!(cause = %now, "why the relay is not reached");
         let link = lock(&shared.link).clone();
         if link.trouble() == Some(&shown) {
             set(shared, Link::Connecting(Some(now)));

@@ -1,7 +1,8 @@
-//! `proxy endpoints|allowlist|check`: what must be reachable, whether a proxy's list lets it through, and whether the
-//! network does. Only `check` needs a network.
+//! `proxy endpoints|allowlist|settings|check`: what must be reachable, whether a proxy's list lets it through, which proxy
+//! the node uses, and whether the network lets it through. Only `check` needs a network.
 
 mod check;
+mod settings;
 
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use rs_proxy::render::{self, FORMATS};
 use rs_proxy::{Cloud, Confidence, Endpoint, Format, Profile, Severity, Target};
 
 pub use self::check::CheckArgs;
+pub use self::settings::SettingsArgs;
 use crate::context::Context;
 use crate::files;
 use crate::outcome::{ErrorCode, Exit, Failure, Outcome};
@@ -26,6 +28,8 @@ pub enum ProxyCommand {
     /// Say what a proxy's or firewall's list does for each endpoint, by the rules of its product; exit code 1 where it
     /// does not let all of them through.
     Allowlist(AllowlistArgs),
+    /// Say which proxy this machine uses and where its settings disagree; exit code 1 where the one that counts cannot be used.
+    Settings(SettingsArgs),
     /// Try the endpoints from this machine, hop by hop, and say for each whether it is usable; if not, which hop is at fault,
     /// why, and what to do.
     ///
@@ -105,6 +109,7 @@ pub fn run(command: &ProxyCommand, context: &mut Context) -> Result<Outcome, Fai
     match command {
         ProxyCommand::Endpoints(args) => endpoints(args, context),
         ProxyCommand::Allowlist(args) => allowlist(args, context),
+        ProxyCommand::Settings(args) => settings::run(args, context),
         ProxyCommand::Check(args) => check::run(args, context),
     }
 }

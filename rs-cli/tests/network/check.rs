@@ -227,3 +227,33 @@ async fn p17_reports_of_two_nodes_are_laid_side_by_side() {
         assert_eq!(run.code, code, "{nodes}: {}", run.stderr);
     }
 }
+
+#[test]
+fn p11_p12_settings_from_files_are_compared_and_the_one_that_counts_is_named() {
+    let machine = Machine::new();
+    let netsh = "Current WinHTTP proxy settings:\r\n\r\n    Proxy Server(s) :  http://b.example:8080\r\n    Bypass List     :  \
+                 .contoso.example;10.0.0.0/8\r\n";
+    let utf16: Vec<u8> =
+        std::iter::once(0xfeff).chain(netsh.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    fs::write(machine.file("netsh.txt"), utf16).expect("own directory");
+    let run = |variable: &str, more: &[&str]| -> Run {
+        let words = ["proxy", "settings", "--winhttp-file", "netsh.txt"].iter().chain(more);
+        machine.command(words).env("HTTPS_PROXY", variable).output().expect("starts").into()
+    };
+    let good = run("http://u:canary@a.example:3128", &["--output", "json"]);
+    assert_eq!(good.code, 0, "{}", good.stderr);
+    let settings: Value = serde_json::from_str(&good.stdout).expect("JSON");
+    assert_eq!(settings["settings"][0]["proxy"], "http://a.example:3128");
+    assert_eq!(settings["settings"][1]["source"], "win-http");
+    let findings = settings["findings"].to_string();
+    for word in ["disagree", "netsh winhttp set proxy", "10.0.0.0/8", "user and password"] {
+        assert!(findings.contains(word), "{word}: {findings}");
+    }
+    let list = run("http://u:canary@a.example:3128", &[]).stdout;
+    assert!(list.contains("Counts : True") && list.contains("http://b.example:8080"), "{list}");
+    assert!(!(good.stdout + &list).contains("canary"), "sec33");
+    assert_eq!(run("socks5://a.example", &[]).code, 1, "the setting that counts cannot be used");
+    assert_eq!(run("socks5://a.example", &["--proxy", "direct"]).code, 0, "the flag counts");
+    assert_eq!(run("", &["--proxy", "socks5://x"]).code, 2);
+    assert_eq!(run("", &["--arc-file", "none"]).code, 4);
+}

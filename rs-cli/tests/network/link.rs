@@ -135,9 +135,8 @@ fn quiet_tunnel(squid: &Running, target: &str) -> Duration {
 #[test]
 fn r17_the_channel_outlives_an_idle_limit_of_60_seconds_to_a_relay_of_ones_own_and_to_one_like_azures() {
     let Some(squid) = squid_with_basic("read_timeout 60 seconds\n") else { return };
-    let sites: Vec<Site> = [RELAY, NAMESPACE]
-        .map(|name| {
-            let mut site = Site::new(name);
+    let sites: Vec<Site> = [Site::new(RELAY), Site::with_silent_relay(NAMESPACE)]
+        .map(|mut site| {
             site.credentials(GOOD);
             site.start_agent_behind(&squid);
             site.machine.enable("Diagnostics");
