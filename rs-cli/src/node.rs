@@ -40,7 +40,15 @@ pub fn open_store(context: &Context) -> Result<ConsentStore, Failure> {
 ///
 /// As [`open_store`].
 pub fn existing_store(context: &Context) -> Result<Option<ConsentStore>, Failure> {
-    if store_path(context).exists() { open_store(context).map(Some) } else { Ok(None) }
+    let path = store_path(context);
+    // A store that cannot be looked at is no missing store: somebody else's consent may stand in it.
+    match path.try_exists() {
+        Ok(true) => open_store(context).map(Some),
+        Ok(false) => Ok(None),
+        Err(error) => Err(Failure::io(&path, "look for the store", error).next_step(
+            "run the command as the owner of the state directory, or as root; nothing was changed",
+        )),
+    }
 }
 
 /// This node by name and key; the key is made where there is none.
