@@ -117,6 +117,25 @@ impl Deadline {
         now.wall >= self.wall || (now.boot_id == self.boot_id && now.boot >= self.boot)
     }
 
+    /// Whether it has passed on both clocks: of a start rather than of an end. After a restart of the machine the wall clock
+    /// alone speaks.
+    #[must_use]
+    pub fn has_passed_on_both(&self, now: &Now) -> bool {
+        now.wall >= self.wall && (now.boot_id != self.boot_id || now.boot >= self.boot)
+    }
+
+    /// The deadline `span` after this one, or `None` beyond the end of time.
+    pub(crate) fn later(self, span: Duration) -> Option<Self> {
+        Self::after(&Now { wall: self.wall, boot: self.boot, boot_id: self.boot_id }, span)
+    }
+
+    /// How long ago it passed, on the clock on which that is longer ago; zero if it has not passed.
+    #[must_use]
+    pub fn overdue(&self, now: &Now) -> Duration {
+        let wall = now.wall.signed_duration_since(self.wall).to_std().unwrap_or_default();
+        if now.boot_id == self.boot_id { wall.max(now.boot.saturating_sub(self.boot)) } else { wall }
+    }
+
     /// How long until it passes if no clock is set; zero if it has passed.
     #[must_use]
     pub fn remaining(&self, now: &Now) -> Duration {

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use crate::approval::ApprovalRule;
 use crate::assignment::{Assignment, AssignmentError};
 use crate::clock::{Deadline, Now};
 use crate::code::{EndCause, RefusalCode};
@@ -371,6 +372,20 @@ impl Permit {
         self.grant_deadline().remaining(now).min(self.ticket.assignment_deadline.remaining(now))
     }
 
+    /// For how long the session should have been over, on either clock, of grant or assignment; zero if it is not.
+    #[must_use]
+    pub fn overdue(&self, now: &Now) -> Duration {
+        self.grant_deadline().overdue(now).max(self.ticket.assignment_deadline.overdue(now))
+    }
+
+    /// Which calls wait for the owner's answer, by the grant as it is now.
+    #[must_use]
+    pub fn approval(&self) -> ApprovalRule {
+        let state = self.gate.read();
+        let current = state.facts.grant.as_ref().filter(|grant| grant.id == self.ticket.grant.id);
+        current.map_or(self.ticket.grant.approval, |grant| grant.approval)
+    }
+
     fn grant_deadline(&self) -> Deadline {
         let state = self.gate.read();
         let current = state.facts.grant.as_ref().filter(|grant| grant.id == self.ticket.grant.id);
@@ -591,6 +606,7 @@ const fn shut_code(cause: EndCause) -> RefusalCode {
 fn in_force(grant: &Grant, now: &Now) -> Result<(), Denial> {
     match grant.state_at(now) {
         GrantState::Active => Ok(()),
+        GrantState::Pending => Err(Denial::new(RefusalCode::GrantPending, EndCause::Revoked)),
         GrantState::Expired => Err(Denial::new(RefusalCode::GrantExpired, EndCause::Expired)),
         GrantState::Revoked => Err(Denial::new(RefusalCode::GrantRevoked, EndCause::Revoked)),
         GrantState::Superseded => Err(Denial::new(RefusalCode::GrantHeld, EndCause::ClockHeld)),
@@ -674,7 +690,7 @@ fn go_on<'a>(
     if ticket.assignment_deadline.has_passed(now) {
         return Err(Denial::new(RefusalCode::AssignmentExpired, EndCause::AssignmentExpired));
     }
-    if grant.level < ticket.level {
+    if grant.level < ticket.level || !grant.scope.covers(&ticket.grant.scope) {
         return Err(Denial::new(RefusalCode::NoGrant, EndCause::LevelLowered));
     }
     Ok(Standing { grant, assignment: Cow::Borrowed(assignment), reason: &ticket.reason, level: ticket.level })

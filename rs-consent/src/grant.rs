@@ -1,14 +1,18 @@
 //! Grants: one act of consent, from its beginning to its end, with every change in between.
 //!
 //! ```text
-//!             enable again (in place)
-//!                 ┌────┐
-//!                 ▼    │            ┌─► Expired     the time is over, on the earlier of two clocks
-//! enable ──────► Active ────────────┼─► Revoked     the owner took it back
-//!                                   └─► Superseded  it was held, and the owner gave a fresh consent
+//!                      enable again (in place)
+//!                          ┌────┐
+//!                          ▼    │            ┌─► Expired     the time is over, on the earlier of two clocks
+//! enable ───┬───────────► Active ────────────┼─► Revoked     the owner took it back
+//!           │               ▲                └─► Superseded  it was held, and the owner gave a fresh consent
+//!           └─► Pending ────┘ its start has come, on the later of two clocks, and a second person approved, if it
+//!                 │           needs one
+//!                 └─► the ends of an active one
 //! ```
 //!
-//! There is no way back from an end: a later consent is another grant with another id.
+//! There is no way back from an end: a later consent is another grant with another id. Nor is there one from `Active` to
+//! `Pending`: what permits now is not made to wait by a change in place.
 
 use std::fmt;
 use std::time::Duration;
@@ -17,13 +21,16 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::approval::ApprovalRule;
 use crate::clock::{Deadline, Now};
 use crate::code::EndCause;
+use crate::conditions::{Conditions, START_AHEAD_MAX, SecondPerson, Wait};
 use crate::digest::Sha256;
 use crate::level::AccessLevel;
 use crate::minutes::Minutes;
 use crate::party::Grantor;
 use crate::request::RequestNumber;
+use crate::scope::Scope;
 use crate::terms::{AgreedTerms, Terms};
 
 /// How long an ended grant stays in listings by default: 30 days, inclusive.
@@ -70,7 +77,7 @@ impl std::str::FromStr for GrantId {
 pub struct Consent {
     /// The highest level that is permitted.
     pub level: AccessLevel,
-    /// For how long, from `requested`.
+    /// For how long, from `requested`, or from the start that `conditions` names.
     pub minutes: Minutes,
     /// The text that was shown and agreed to.
     pub terms: Terms,
@@ -80,6 +87,12 @@ pub struct Consent {
     pub grantor: Grantor,
     /// Which catalog of operations was shown.
     pub catalog: Option<Sha256>,
+    /// What is narrowed besides the level.
+    pub scope: Scope,
+    /// Which calls wait for the owner's answer.
+    pub approval: ApprovalRule,
+    /// What has to come about before it permits anything.
+    pub conditions: Conditions,
     /// When consent was asked for. The time counts from here, not from the answer: thinking adds nothing.
     pub requested: Now,
 }
@@ -89,6 +102,8 @@ pub struct Consent {
 pub enum GrantState {
     /// It permits.
     Active,
+    /// It waits for its start or for a second person, and permits nothing yet.
+    Pending,
     /// Its time is over.
     Expired,
     /// The owner took it back.
@@ -97,10 +112,19 @@ pub enum GrantState {
     Superseded,
 }
 
+impl GrantState {
+    /// Whether it has not ended.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Active | Self::Pending)
+    }
+}
+
 impl fmt::Display for GrantState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Active => "Active",
+            Self::Pending => "Pending",
             Self::Expired => "Expired",
             Self::Revoked => "Revoked",
             Self::Superseded => "Superseded",
@@ -112,7 +136,7 @@ impl fmt::Display for GrantState {
 ///
 /// ```
 /// use rs_consent::party::{Grantor, Method};
-/// use rs_consent::{AccessLevel, Clock, Consent, Grant, GrantId, GrantState, ManualClock, Minutes, Terms};
+/// use rs_consent::{AccessLevel, Clock, Consent, Grant, GrantId, GrantState, ManualClock, Minutes, Scope, Terms};
 /// use std::time::Duration;
 ///
 /// let clock = ManualClock::new("2026-01-02T03:04:05Z".parse()?);
@@ -123,6 +147,9 @@ impl fmt::Display for GrantState {
 ///     request: None,
 ///     grantor: Grantor { user: "admin".parse()?, host: "node-01".parse()?, method: Method::Prompt },
 ///     catalog: None,
+///     scope: Scope::default(),
+///     approval: rs_consent::ApprovalRule::default(),
+///     conditions: rs_consent::Conditions::default(),
 ///     requested: clock.now(),
 /// };
 /// let grant = Grant::new(GrantId::new(uuid::Uuid::from_u128(1)), &consent, &clock.now())?;
@@ -158,6 +185,18 @@ pub struct Grant {
     pub grantor: Grantor,
     /// The catalog of operations that was shown last.
     pub catalog: Option<Sha256>,
+    /// What is narrowed besides the level; grants from before there was a choice narrow nothing.
+    #[serde(default = "Scope::as_published", skip_serializing_if = "Scope::is_as_published")]
+    pub scope: Scope,
+    /// Which calls wait for the owner's answer.
+    #[serde(default, skip_serializing_if = "ApprovalRule::is_default")]
+    pub approval: ApprovalRule,
+    /// The first instant, on both clocks, at which it can permit; at once if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begins: Option<Deadline>,
+    /// The second person, where one is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_person: Option<SecondPerson>,
     /// How often consent was given for it: 1, and one more for each change in place.
     pub revision: u32,
     /// When and why it ended, if it did.
@@ -196,6 +235,18 @@ pub struct Change {
     pub grantor: Grantor,
     /// The catalog of operations.
     pub catalog: Option<Sha256>,
+    /// What was narrowed besides the level.
+    #[serde(default = "Scope::as_published", skip_serializing_if = "Scope::is_as_published")]
+    pub scope: Scope,
+    /// Which calls wait for the owner's answer.
+    #[serde(default, skip_serializing_if = "ApprovalRule::is_default")]
+    pub approval: ApprovalRule,
+    /// The start, if it was not to begin at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<DateTime<Utc>>,
+    /// Whether a second person was needed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub second_person: bool,
 }
 
 /// Why a consent made no grant.
@@ -211,23 +262,48 @@ pub enum GrantError {
     /// The clock shows an impossible time.
     #[error("the end lies beyond what the clock can show: set the clock and try again")]
     BeyondTime,
+    /// The start does not lie ahead.
+    #[error("the start does not lie ahead: leave it out to begin at once")]
+    StartOver,
+    /// The start lies too far ahead.
+    #[error("the start lies more than {} days ahead: choose an earlier one", START_AHEAD_MAX.num_days())]
+    StartTooFar,
+    /// What is in force would have to wait.
+    #[error(
+        "a consent is in force, and one that has to wait for its start or for a second person cannot take its place: \
+         disable remote support first"
+    )]
+    InForce,
+    /// Nothing waits for a second person.
+    #[error("no consent waits for a second person")]
+    NotAwaited,
+    /// The consent was changed since it was looked at.
+    #[error("the consent was changed since you looked at it: look again")]
+    Changed,
+    /// Somebody would approve of their own consent.
+    #[error("the one who gave the consent cannot be its second person: somebody else has to approve")]
+    SamePerson,
     /// The grant has ended; it cannot be changed.
     #[error("this grant has ended: a fresh consent makes a new one")]
     Ended,
 }
 
 impl Grant {
-    /// A new grant.
+    /// A new grant: active, or pending if its consent has conditions.
     ///
     /// # Errors
     /// [`GrantError::ClockWentBack`], [`GrantError::Over`] or [`GrantError::BeyondTime`], if no end can be computed
-    /// that lies ahead.
+    /// that lies ahead; [`GrantError::StartOver`] or [`GrantError::StartTooFar`] for a start that does not lie ahead, or by
+    /// more than [`START_AHEAD_MAX`].
     pub fn new(id: GrantId, consent: &Consent, now: &Now) -> Result<Self, GrantError> {
-        let deadline = end_of(consent, now)?;
+        let begins = start_of(consent, now)?;
+        let deadline = end_of(consent, begins, now)?;
+        let second_person = consent.conditions.second_person.then_some(SecondPerson::Awaited);
         let change = Change::of(consent, deadline.wall, now.wall);
+        let waits = begins.is_some() || second_person.is_some();
         Ok(Self {
             id,
-            state: GrantState::Active,
+            state: if waits { GrantState::Pending } else { GrantState::Active },
             level: consent.level,
             minutes: consent.minutes,
             created_at: now.wall,
@@ -237,6 +313,10 @@ impl Grant {
             request: consent.request,
             grantor: consent.grantor.clone(),
             catalog: consent.catalog,
+            scope: consent.scope.clone(),
+            approval: consent.approval,
+            begins,
+            second_person,
             revision: 1,
             ended: None,
             changes: vec![change],
@@ -247,18 +327,81 @@ impl Grant {
     /// `consent`, and the end is counted anew. It may be shorter, longer, lower or higher than before.
     ///
     /// # Errors
-    /// [`GrantError::Ended`] if the grant is not active at `now`, else as [`Grant::new`].
+    /// [`GrantError::Ended`] if the grant has ended at `now`; [`GrantError::InForce`] if it is active and `consent` has
+    /// conditions; else as [`Grant::new`].
     pub fn renewed(&self, consent: &Consent, now: &Now) -> Result<Self, GrantError> {
-        if self.state_at(now) != GrantState::Active {
+        let before = self.state_at(now);
+        if !before.is_open() {
             return Err(GrantError::Ended);
         }
         let new = Self::new(self.id, consent, now)?;
+        if before == GrantState::Active && new.state == GrantState::Pending {
+            return Err(GrantError::InForce);
+        }
         let mut changes = self.changes.clone();
         if changes.len() >= CHANGES_MAX {
             changes.remove(1);
         }
         changes.extend(new.changes);
         Ok(Self { created_at: self.created_at, revision: self.revision.saturating_add(1), changes, ..new })
+    }
+
+    /// The grant after a fresh consent that changes what is permitted and not for how long: as [`Grant::renewed`], but the
+    /// end, the time consented to and the support request stay.
+    ///
+    /// # Errors
+    /// [`GrantError::Ended`] if the grant is not active at `now`, [`GrantError::InForce`] if a second person approved of it,
+    /// who has not seen the raise; else as [`Grant::renewed`].
+    pub fn raised(&self, consent: &Consent, now: &Now) -> Result<Self, GrantError> {
+        if self.state_at(now) != GrantState::Active {
+            return Err(GrantError::Ended);
+        }
+        if self.second_person.is_some() {
+            return Err(GrantError::InForce);
+        }
+        let mut grant = self.renewed(consent, now)?;
+        (grant.minutes, grant.deadline, grant.request) = (self.minutes, self.deadline, self.request);
+        if let Some(change) = grant.changes.last_mut() {
+            (change.minutes, change.expires_at, change.request) =
+                (grant.minutes, grant.deadline.wall, grant.request);
+        }
+        Ok(grant)
+    }
+
+    /// The grant after `by` approved of it as its second person, as they saw it at `revision`.
+    ///
+    /// A person is the name of an account: two names are two persons.
+    ///
+    /// # Errors
+    /// [`GrantError::Ended`], [`GrantError::NotAwaited`], [`GrantError::Changed`] if it is at another revision, and
+    /// [`GrantError::SamePerson`] if `by` gave the consent.
+    pub fn approved(&self, revision: u32, by: &Grantor, now: &Now) -> Result<Self, GrantError> {
+        if !self.state_at(now).is_open() {
+            return Err(GrantError::Ended);
+        }
+        if self.second_person != Some(SecondPerson::Awaited) {
+            return Err(GrantError::NotAwaited);
+        }
+        if self.revision != revision {
+            return Err(GrantError::Changed);
+        }
+        if by.user == self.grantor.user {
+            return Err(GrantError::SamePerson);
+        }
+        let second_person = Some(SecondPerson::Approved { by: by.clone(), at: now.wall });
+        Ok(Self { second_person, ..self.clone() }.as_of(now))
+    }
+
+    /// What it still waits for at `now`; `None` if it permits or has ended.
+    #[must_use]
+    pub fn waits_for(&self, now: &Now) -> Option<Wait> {
+        if self.state != GrantState::Pending || self.deadline.has_passed(now) {
+            return None;
+        }
+        if self.second_person == Some(SecondPerson::Awaited) {
+            return Some(Wait::SecondPerson);
+        }
+        self.begins.filter(|begins| !begins.has_passed_on_both(now)).map(|begins| Wait::Start(begins.wall))
     }
 
     /// The first instant of the wall clock at which it no longer permits.
@@ -271,17 +414,22 @@ impl Grant {
     #[must_use]
     pub fn state_at(&self, now: &Now) -> GrantState {
         match self.state {
-            GrantState::Active if self.deadline.has_passed(now) => GrantState::Expired,
+            state if state.is_open() && self.deadline.has_passed(now) => GrantState::Expired,
+            GrantState::Pending if self.waits_for(now).is_none() => GrantState::Active,
             state => state,
         }
     }
 
-    /// The grant as it stands at `now`: if its time is over, it has ended by that.
+    /// The grant as it stands at `now`: if its time is over, it has ended by that; if what it waited for has come, it is
+    /// active, and stays so.
     #[must_use]
     pub fn as_of(&self, now: &Now) -> Self {
         let mut grant = self.clone();
-        if self.state == GrantState::Active && self.deadline.has_passed(now) {
-            grant.end(GrantState::Expired, EndCause::Expired, self.deadline.wall.min(now.wall));
+        match self.state_at(now) {
+            GrantState::Expired => {
+                grant.end(GrantState::Expired, EndCause::Expired, self.deadline.wall.min(now.wall));
+            }
+            state => grant.state = state,
         }
         grant
     }
@@ -311,21 +459,22 @@ impl Grant {
         let mut grant = self.clone();
         if self.deadline.boot_id != now.boot_id {
             grant.deadline = Deadline::at(self.deadline.wall, now);
+            grant.begins = self.begins.map(|begins| Deadline::at(begins.wall, now));
         }
         grant
     }
 
-    /// How long it still permits if no clock is set; zero if it does not.
+    /// How long until its end if no clock is set; zero if it has ended.
     #[must_use]
     pub fn remaining(&self, now: &Now) -> Duration {
         match self.state {
-            GrantState::Active => self.deadline.remaining(now),
+            state if state.is_open() => self.deadline.remaining(now),
             _ => Duration::ZERO,
         }
     }
 
     fn end(&mut self, state: GrantState, cause: EndCause, at: DateTime<Utc>) {
-        if self.state == GrantState::Active {
+        if self.state.is_open() {
             self.state = state;
             self.ended = Some(Ended { at, cause });
         }
@@ -343,23 +492,34 @@ impl Change {
             request: consent.request,
             grantor: consent.grantor.clone(),
             catalog: consent.catalog,
+            scope: consent.scope.clone(),
+            approval: consent.approval,
+            not_before: consent.conditions.not_before,
+            second_person: consent.conditions.second_person,
         }
     }
 }
 
+/// The start of what is consented to, if it does not begin at once.
+fn start_of(consent: &Consent, now: &Now) -> Result<Option<Deadline>, GrantError> {
+    consent.conditions.check(now)?;
+    Ok(consent.conditions.not_before.map(|wall| Deadline::at(wall, now)))
+}
+
 /// The end of what is consented to, which must lie ahead.
-fn end_of(consent: &Consent, now: &Now) -> Result<Deadline, GrantError> {
+fn end_of(consent: &Consent, begins: Option<Deadline>, now: &Now) -> Result<Deadline, GrantError> {
     if now.went_back_since(&consent.requested) {
         return Err(GrantError::ClockWentBack);
     }
-    let end =
-        Deadline::after(&consent.requested, consent.minutes.duration()).ok_or(GrantError::BeyondTime)?;
+    let span = consent.minutes.duration();
+    let end = begins.map_or_else(|| Deadline::after(&consent.requested, span), |begins| begins.later(span));
+    let end = end.ok_or(GrantError::BeyondTime)?;
     if end.has_passed(now) { Err(GrantError::Over) } else { Ok(end) }
 }
 
 /// The grants that a listing shows at `now`, each as it stands: the newest first, then by id.
 ///
-/// Without `include_ended` only what is active. With it also what ended, for whatever cause, at most `window` ago, the
+/// Without `include_ended` only what has not ended. With it also what ended, for whatever cause, at most `window` ago, the
 /// last instant included; [`ENDED_LISTED`] is the usual window.
 #[must_use]
 pub fn listing(grants: &[Grant], include_ended: bool, window: TimeDelta, now: &Now) -> Vec<Grant> {
@@ -392,6 +552,9 @@ mod tests {
                 method: Method::Prompt,
             },
             catalog: None,
+            scope: Scope::default(),
+            approval: ApprovalRule::default(),
+            conditions: Conditions::default(),
             requested,
         }
     }
@@ -402,6 +565,143 @@ mod tests {
 
     fn granted(clock: &ManualClock, minutes: i64) -> Grant {
         Grant::new(id(1), &consent(AccessLevel::Diagnostics, minutes, clock.now()), &clock.now()).unwrap()
+    }
+
+    #[test]
+    fn e08_a_raise_changes_the_level_and_not_the_end() {
+        let clock = clock();
+        let grant = granted(&clock, 60);
+        clock.advance(Duration::from_secs(3000));
+        let wish = consent(AccessLevel::DiagnosticsRepair, 20160, clock.now());
+        let raised = grant.raised(&wish, &clock.now()).unwrap();
+        assert_eq!((raised.id, raised.revision, raised.level), (grant.id, 2, AccessLevel::DiagnosticsRepair));
+        assert_eq!((raised.deadline, raised.minutes), (grant.deadline, grant.minutes));
+        assert_eq!(raised.changes.last().map(|change| change.expires_at), Some(grant.deadline.wall));
+        clock.advance(Duration::from_secs(600));
+        assert_eq!(raised.state_at(&clock.now()), GrantState::Expired);
+        assert_eq!(grant.raised(&wish, &clock.now()), Err(GrantError::Ended));
+    }
+
+    #[test]
+    fn a_grant_written_before_there_was_a_rule_has_the_default_one() {
+        let json = serde_json::to_value(granted(&clock(), 60)).unwrap();
+        assert_eq!(json.get("approval"), None, "the default is not written");
+        let grant: Grant = serde_json::from_value(json.clone()).unwrap();
+        assert_eq!(grant.approval, ApprovalRule::Releases);
+        let mut json = json;
+        json["approval"] = "changes".into();
+        let grant: Grant = serde_json::from_value(json).unwrap();
+        assert_eq!(grant.approval, ApprovalRule::Changes);
+    }
+
+    fn with(conditions: Conditions, clock: &ManualClock) -> Result<Grant, GrantError> {
+        let consent = Consent { conditions, ..consent(AccessLevel::DiagnosticsRepair, 60, clock.now()) };
+        Grant::new(id(1), &consent, &clock.now())
+    }
+
+    fn from(ahead: TimeDelta, clock: &ManualClock) -> Result<Grant, GrantError> {
+        let not_before = Some(clock.now().wall + ahead);
+        with(Conditions { not_before, ..Conditions::default() }, clock)
+    }
+
+    #[test]
+    fn c25_a_start_ahead_is_waited_for_and_the_period_counts_from_it() {
+        let clock = clock();
+        let grant = from(TimeDelta::hours(2), &clock).unwrap();
+        let start = clock.now().wall + TimeDelta::hours(2);
+        assert_eq!(grant.waits_for(&clock.now()), Some(Wait::Start(start)));
+        assert_eq!(grant.deadline.wall, start + TimeDelta::hours(1));
+        clock.advance(Duration::from_secs(7200) - Duration::from_nanos(1));
+        assert_eq!(grant.state_at(&clock.now()), GrantState::Pending);
+        clock.advance(Duration::from_nanos(1));
+        assert_eq!(grant.state_at(&clock.now()), GrantState::Active);
+        assert_eq!(
+            (grant.as_of(&clock.now()).state, grant.waits_for(&clock.now())),
+            (GrantState::Active, None)
+        );
+        clock.advance(Duration::from_secs(3600));
+        assert_eq!(grant.as_of(&clock.now()).ended.map(|ended| ended.cause), Some(EndCause::Expired));
+    }
+
+    #[test]
+    fn c25_sec09_no_clock_alone_begins_it_early() {
+        let clock = clock();
+        let grant = from(TimeDelta::hours(2), &clock).unwrap();
+        clock.step_wall(TimeDelta::minutes(150));
+        assert_eq!(grant.state_at(&clock.now()), GrantState::Pending, "the wall clock alone");
+        clock.step_wall(-TimeDelta::minutes(150));
+        clock.advance(Duration::from_secs(7200));
+        clock.step_wall(-TimeDelta::minutes(1));
+        assert_eq!(grant.state_at(&clock.now()), GrantState::Pending, "the boot clock alone");
+        clock.reboot();
+        assert_eq!(grant.rebased(&clock.now()).state_at(&clock.now()), GrantState::Pending);
+        clock.advance(Duration::from_secs(60));
+        assert_eq!(grant.rebased(&clock.now()).state_at(&clock.now()), GrantState::Active);
+    }
+
+    #[test]
+    fn c25_the_start_lies_ahead_and_not_too_far() {
+        let clock = clock();
+        let step = TimeDelta::nanoseconds(1);
+        for (ahead, expected) in [
+            (TimeDelta::zero(), Err(GrantError::StartOver)),
+            (-step, Err(GrantError::StartOver)),
+            (step, Ok(GrantState::Pending)),
+            (START_AHEAD_MAX, Ok(GrantState::Pending)),
+            (START_AHEAD_MAX + step, Err(GrantError::StartTooFar)),
+        ] {
+            assert_eq!(from(ahead, &clock).map(|grant| grant.state), expected, "{ahead}");
+        }
+    }
+
+    #[test]
+    fn c26_a_second_person_has_to_be_another_and_approve_what_stands() {
+        let clock = clock();
+        let grant = with(Conditions { second_person: true, ..Conditions::default() }, &clock).unwrap();
+        assert_eq!(grant.waits_for(&clock.now()), Some(Wait::SecondPerson));
+        let second = Grantor { user: "second".parse().unwrap(), ..grant.grantor.clone() };
+        let elsewhere = Grantor { host: "desk-02".parse().unwrap(), ..grant.grantor.clone() };
+        let approve = |by: &Grantor, revision| grant.approved(revision, by, &clock.now()).map(|g| g.state);
+        assert_eq!(approve(&grant.grantor, 1), Err(GrantError::SamePerson));
+        assert_eq!(approve(&elsewhere, 1), Err(GrantError::SamePerson), "the same person at another machine");
+        assert_eq!(approve(&second, 2), Err(GrantError::Changed));
+        assert_eq!(approve(&second, 1), Ok(GrantState::Active));
+        let approved = grant.approved(1, &second, &clock.now()).unwrap();
+        assert_eq!(approved.approved(1, &second, &clock.now()), Err(GrantError::NotAwaited));
+        assert_eq!(approved.deadline, grant.deadline, "waiting adds nothing");
+        let wish = consent(AccessLevel::DiagnosticsRepair, 60, clock.now());
+        assert_eq!(approved.raised(&wish, &clock.now()), Err(GrantError::InForce));
+        clock.advance(Duration::from_secs(3600));
+        assert_eq!(grant.approved(1, &second, &clock.now()), Err(GrantError::Ended));
+        assert_eq!(grant.state_at(&clock.now()), GrantState::Expired, "nobody came");
+    }
+
+    #[test]
+    fn c26_what_waits_cannot_take_the_place_of_what_is_in_force() {
+        let clock = clock();
+        let active = granted(&clock, 60);
+        let waiting = Consent {
+            conditions: Conditions { second_person: true, ..Conditions::default() },
+            ..consent(AccessLevel::DiagnosticsRepair, 60, clock.now())
+        };
+        assert_eq!(active.renewed(&waiting, &clock.now()), Err(GrantError::InForce));
+        let pending = Grant::new(id(1), &waiting, &clock.now()).unwrap();
+        let again = pending.renewed(&waiting, &clock.now()).unwrap();
+        assert_eq!((again.state, again.revision), (GrantState::Pending, 2));
+        let lower = consent(AccessLevel::Diagnostics, 60, clock.now());
+        assert_eq!(pending.renewed(&lower, &clock.now()).unwrap().state, GrantState::Active);
+        assert_eq!(pending.revoked(&clock.now()).state, GrantState::Revoked);
+    }
+
+    #[test]
+    fn a_grant_without_conditions_is_written_as_before_there_were_any() {
+        let json = serde_json::to_value(granted(&clock(), 60)).unwrap();
+        for name in ["begins", "secondPerson"] {
+            assert_eq!((json.get(name), json["changes"][0].get(name)), (None, None));
+        }
+        let pending = from(TimeDelta::hours(1), &clock()).unwrap();
+        let json = serde_json::to_value(&pending).unwrap();
+        assert_eq!(serde_json::from_value::<Grant>(json).unwrap(), pending);
     }
 
     #[test]

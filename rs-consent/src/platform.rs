@@ -56,6 +56,28 @@ fn linux_boot_time() -> Duration {
     Duration::new(seconds.unwrap_or_default(), nanoseconds.unwrap_or_default())
 }
 
+/// What tells the file at `path` from any other, where the system has that.
+#[cfg(feature = "store")]
+pub(crate) fn file_identity(path: &Path) -> Option<(u64, u64)> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        None
+    }
+}
+
+/// What names this machine apart from its copies, where the system knows.
+#[cfg(feature = "store")]
+pub(crate) fn machine_identity() -> Option<String> {
+    let id = fs::read_to_string("/etc/machine-id").ok()?;
+    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
+}
+
 /// Makes `path` as an empty file that only this account can use, and its directory, if they are not there.
 ///
 /// Unix: 0600 and 0700. Windows: the rights of the directory above apply.
@@ -76,6 +98,47 @@ pub(crate) fn make_private_file(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Makes the name of `path` durable, and that of its directory.
+#[cfg(feature = "store")]
+pub(crate) fn sync_names(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    for directory in path.ancestors().skip(1).take(2) {
+        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        fs::File::open(directory)?.sync_all()?;
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+    Ok(())
+}
+
+/// Room that the disk of `path` has for this account, in bytes; `None` where it cannot be asked. Unix only.
+#[cfg(feature = "store")]
+pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
+    #[cfg(unix)]
+    {
+        let disk = rustix::fs::statvfs(path).ok()?;
+        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        None
+    }
+}
+
+/// Sets aside room for the first `bytes` of a file that exists; its length stays. Only Linux can do that.
+#[cfg(feature = "store")]
+pub(crate) fn reserve(path: &Path, bytes: u64) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        let file = fs::OpenOptions::new().write(true).open(path)?;
+        rustix::fs::fallocate(file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, bytes)?;
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (path, bytes);
+    Ok(())
 }
 
 /// Whether the directory of `path` is on a disk that cannot be written, whoever asks.

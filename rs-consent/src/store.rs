@@ -8,12 +8,18 @@
 //!   malice; against other accounts of the machine the file's mode protects (0600, in a directory that nobody else
 //!   writes).
 //! * The store remembers the latest time it has seen. A wall clock that is earlier than that holds the grant until the
-//!   owner gives a fresh consent (SEC10).
+//!   owner gives a fresh consent (SEC10). So does a store that is older than the anchor beside it, or from another
+//!   machine.
+//!
+//! * Room is set aside for what ends something: on a full disk consent is still taken back, runs out and is recorded as
+//!   over. What grants more fails there with [`StoreError::NoSpace`]. On a read-only disk the store can still be read.
 //!
 //! All calls block: for the disk, and for other writers up to [`BUSY_WAIT`].
 
+mod anchor;
 mod error;
 mod log;
+mod reserve;
 mod rows;
 mod schema;
 
@@ -29,12 +35,14 @@ use uuid::Uuid;
 use crate::clock::Now;
 use crate::digest::Sha256;
 use crate::gate::Facts;
-use crate::grant::{Consent, ENDED_LISTED, Grant, GrantId, GrantState, listing};
+use crate::grant::{Consent, ENDED_LISTED, Grant, GrantError, GrantId, GrantState, listing};
 use crate::party::{Grantor, Node, Reason};
+use crate::platform;
 use crate::request::{Closing, Opening, RequestError, RequestNumber, RequestState, SupportRequest};
 use crate::statement::{Envelope, StatementError};
 use crate::terms::Terms;
 
+use anchor::Anchor;
 pub use error::StoreError;
 pub use log::{Act, LogEntry};
 use rows::{Table, Tx};
@@ -51,7 +59,7 @@ pub const REQUESTS_PENDING_MAX: usize = 32;
 /// ```
 /// use rs_consent::party::{Grantor, Method};
 /// use rs_consent::store::ConsentStore;
-/// use rs_consent::{AccessLevel, Clock, Consent, GrantState, Minutes, SystemClock, Terms};
+/// use rs_consent::{AccessLevel, Clock, Consent, GrantState, Minutes, Scope, SystemClock, Terms};
 ///
 /// let dir = tempfile::tempdir()?;
 /// let store = ConsentStore::open(dir.path().join("store.sqlite"))?;
@@ -64,6 +72,9 @@ pub const REQUESTS_PENDING_MAX: usize = 32;
 ///     request: None,
 ///     grantor: owner.clone(),
 ///     catalog: None,
+///     scope: Scope::default(),
+///     approval: rs_consent::ApprovalRule::default(),
+///     conditions: rs_consent::Conditions::default(),
 ///     requested: now,
 /// };
 /// let grant = store.enable(&consent, &now)?;
@@ -76,9 +87,12 @@ pub const REQUESTS_PENDING_MAX: usize = 32;
 pub struct ConsentStore {
     path: PathBuf,
     connection: Mutex<Connection>,
+    anchor: Anchor,
+    identity: Option<(u64, u64)>,
 }
 
-/// The clock went back, as the store remembers it.
+/// The clock went back, as the store remembers it; or the store is not the one that was last written here, if `found`
+/// is not earlier than `seen`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Hold {
@@ -100,7 +114,16 @@ impl ConsentStore {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref().to_owned();
         let connection = schema::open(&path)?;
-        Ok(Self { path, connection: Mutex::new(connection) })
+        let (anchor, identity) = (Anchor::beside(&path), platform::file_identity(&path));
+        Ok(Self { path, connection: Mutex::new(connection), anchor, identity })
+    }
+
+    /// Whether another file, or none, lies where this store was opened: it was put back or moved away under its users.
+    ///
+    /// Unix only; elsewhere an open file cannot be replaced.
+    #[must_use]
+    pub fn is_replaced(&self) -> bool {
+        platform::file_identity(&self.path) != self.identity
     }
 
     /// Where the store is.
@@ -109,7 +132,7 @@ impl ConsentStore {
         &self.path
     }
 
-    /// Records a consent: changes the active grant in place, or makes a new one if none is active.
+    /// Records a consent: changes the grant that has not ended in place, or makes a new one if there is none.
     ///
     /// Two enables at once are one after the other: the second changes the grant of the first. If the grant is held
     /// because the clock went back, it ends as [`GrantState::Superseded`], a new one is made, and the hold is over: a
@@ -119,7 +142,30 @@ impl ConsentStore {
     /// [`StoreError::Grant`] if no end can be computed, [`StoreError::UnknownRequest`] or [`StoreError::Request`] if
     /// the consent is for a request that is not known here or is closed, and the errors of the disk.
     pub fn enable(&self, consent: &Consent, now: &Now) -> Result<Grant, StoreError> {
-        let grant = self.write(|tx| {
+        self.consent(consent, now, enabled)
+    }
+
+    /// Records a fresh consent that changes what the active grant permits, and not for how long; the engineer asked for
+    /// it (E08). The time, the end and the support request of `consent` are not looked at.
+    ///
+    /// # Errors
+    /// [`StoreError::Grant`] if nothing is granted that could be raised, or the grant is held; and the errors of the
+    /// disk.
+    pub fn raise(&self, consent: &Consent, now: &Now) -> Result<Grant, StoreError> {
+        let consent = Consent { request: None, ..consent.clone() };
+        self.consent(&consent, now, |tx, consent, now| {
+            let active = tx.open_grant()?.filter(|_| tx.state.hold.is_none()).ok_or(GrantError::Ended)?;
+            Ok(active.raised(consent, now)?)
+        })
+    }
+
+    fn consent(
+        &self,
+        consent: &Consent,
+        now: &Now,
+        grant: impl FnOnce(&mut Tx<'_>, &Consent, &Now) -> Result<Grant, StoreError>,
+    ) -> Result<Grant, StoreError> {
+        let grant = self.write_more(|tx| {
             if let Some(number) = consent.request {
                 let request = tx.request(number)?;
                 if request.state() == RequestState::Closed {
@@ -127,7 +173,7 @@ impl ConsentStore {
                 }
             }
             tx.tick(now)?;
-            let grant = enabled(tx, consent, now)?;
+            let grant = grant(tx, consent, now)?;
             tx.state.hold = None;
             tx.state.stamp = Some(*now);
             tx.state.current = Some(grant.id);
@@ -141,6 +187,30 @@ impl ConsentStore {
         Ok(grant)
     }
 
+    /// Records that a second person approved of the consent that waits for one, as they saw it: grant `id` at `revision`.
+    ///
+    /// # Errors
+    /// [`StoreError::Grant`] as [`Grant::approved`], also if another grant is in its place or it is held; and the errors of
+    /// the disk.
+    pub fn approve(&self, id: GrantId, revision: u32, by: &Grantor, now: &Now) -> Result<Grant, StoreError> {
+        let approved = self.write_more(|tx| {
+            tx.tick(now)?;
+            let waits = tx.open_grant()?.filter(|_| tx.state.hold.is_none()).ok_or(GrantError::Ended)?;
+            if waits.id != id {
+                return Err(GrantError::Changed.into());
+            }
+            let grant = waits.approved(revision, by, now)?;
+            tx.put(Table::Grants, &id.to_string(), &grant)?;
+            tx.log(now, Act::GrantApproved { grant: id, revision, by: by.clone() })?;
+            if grant.state == GrantState::Active {
+                tx.log(now, Act::GrantBegun { grant: id })?;
+            }
+            Ok(grant)
+        })?;
+        self.settle_log();
+        Ok(approved)
+    }
+
     /// Takes the consent back. `None` if nothing was granted, or it had ended already.
     ///
     /// An agent shuts its gate first ([`Gate::shut`](crate::Gate::shut)), so that access ends even if this fails.
@@ -150,7 +220,7 @@ impl ConsentStore {
     pub fn revoke(&self, by: &Grantor, now: &Now) -> Result<Option<Grant>, StoreError> {
         let revoked = self.write(|tx| {
             tx.tick(now)?;
-            let Some(grant) = tx.active()? else { return Ok(None) };
+            let Some(grant) = tx.open_grant()? else { return Ok(None) };
             let grant = grant.revoked(now);
             tx.put(Table::Grants, &grant.id.to_string(), &grant)?;
             tx.log(now, Act::GrantRevoked { grant: grant.id, by: by.clone() })?;
@@ -170,15 +240,14 @@ impl ConsentStore {
     pub fn facts(&self, now: &Now) -> Result<Facts, StoreError> {
         self.write(|tx| {
             tx.tick(now)?;
-            if let Some(grant) = tx.active()?.filter(|_| tx.state.hold.is_none()) {
+            if let Some(grant) = tx.open_grant()?.filter(|_| tx.state.hold.is_none()) {
                 let rebased = grant.rebased(now);
                 if rebased != grant {
                     tx.put(Table::Grants, &rebased.id.to_string(), &rebased)?;
                 }
             }
             let grant = tx.current()?;
-            let held =
-                tx.state.hold.is_some() && grant.as_ref().is_some_and(|g| g.state == GrantState::Active);
+            let held = tx.state.hold.is_some() && grant.as_ref().is_some_and(|g| g.state.is_open());
             let pending = |request: &SupportRequest| request.state() != RequestState::Closed;
             let requests = tx.all::<SupportRequest>(Table::Requests)?.into_iter().filter(pending).collect();
             Ok(Facts { grant, requests, held, revision: tx.state.revision + u64::from(tx.changed()) })
@@ -196,6 +265,52 @@ impl ConsentStore {
         self.write(|tx| {
             tx.tick(now)?;
             Ok(tx.changed())
+        })
+    }
+
+    /// Records that the active grant ends within `ahead`, once for each end: not again after a restart, not for a grant
+    /// that has ended or is held, and again only where a further consent moved the end. Says whether it did.
+    ///
+    /// ```
+    /// # use rs_consent::party::{Grantor, Method};
+    /// # use rs_consent::store::ConsentStore;
+    /// # use rs_consent::{AccessLevel, Clock, Consent, ManualClock, Minutes, Scope, Terms};
+    /// use std::time::Duration;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = ConsentStore::open(dir.path().join("store.sqlite"))?;
+    /// # let clock = ManualClock::new("2026-01-02T03:04:05Z".parse()?);
+    /// # let owner = Grantor { user: "admin".parse()?, host: "node-01".parse()?, method: Method::Prompt };
+    /// # let consent = Consent {
+    /// #     level: AccessLevel::Diagnostics, minutes: Minutes::MIN, terms: Terms::azure_local(), request: None,
+    /// #     grantor: owner, catalog: None, scope: Scope::default(),
+    /// #     approval: rs_consent::ApprovalRule::default(), conditions: rs_consent::Conditions::default(),
+    /// #     requested: clock.now(),
+    /// # };
+    /// store.enable(&consent, &clock.now())?; // for 60 minutes
+    /// let quarter = Duration::from_secs(15 * 60);
+    /// assert!(!store.tell_of_end(quarter, &clock.now())?);
+    /// clock.advance(Duration::from_secs(45 * 60));
+    /// assert!(store.tell_of_end(quarter, &clock.now())?);
+    /// assert!(!store.tell_of_end(quarter, &clock.now())?, "once");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The errors of the disk; [`StoreError::NoSpace`] where only the room is left that ends have.
+    pub fn tell_of_end(&self, ahead: Duration, now: &Now) -> Result<bool, StoreError> {
+        self.write_more(|tx| {
+            tx.tick(now)?;
+            let active = |grant: &Grant| grant.state == GrantState::Active && tx.state.hold.is_none();
+            let Some(grant) = tx.open_grant()?.filter(active) else { return Ok(false) };
+            // A grant from an earlier start of the machine counts from now on, by the clock that is left.
+            let grant = grant.rebased(now);
+            let end = (grant.id, grant.deadline.wall);
+            if grant.remaining(now) > ahead || tx.state.end_told == Some(end) {
+                return Ok(false);
+            }
+            tx.state.end_told = Some(end);
+            tx.log(now, Act::GrantExpiring { grant: grant.id, expires_at: grant.deadline.wall })?;
+            Ok(true)
         })
     }
 
@@ -228,7 +343,7 @@ impl ConsentStore {
         self.read(|tx| Ok(tx.state.revision))
     }
 
-    /// The active grant; with `include_ended` also those that ended at most 30 days ago, each with its state. The
+    /// The grant that is active or pending; with `include_ended` also those that ended at most 30 days ago, each with its state. The
     /// newest first.
     ///
     /// # Errors
@@ -277,7 +392,7 @@ impl ConsentStore {
         node: Node,
         now: &Now,
     ) -> Result<SupportRequest, StoreError> {
-        self.write(|tx| {
+        self.write_more(|tx| {
             let known = tx.all::<SupportRequest>(Table::Requests)?;
             if known.iter().filter(|request| request.state() != RequestState::Closed).count()
                 >= REQUESTS_PENDING_MAX
@@ -301,7 +416,7 @@ impl ConsentStore {
     /// [`StoreError::UnknownRequest`], [`StoreError::Request`] as [`SupportRequest::confirm`], and the errors of the
     /// disk.
     pub fn confirm_opening(&self, opening: &Opening, now: &Now) -> Result<SupportRequest, StoreError> {
-        self.write(|tx| {
+        self.write_more(|tx| {
             let before = tx.request(opening.number)?;
             let mut request = before.clone();
             request.confirm(opening, now.wall)?;
@@ -372,10 +487,14 @@ impl ConsentStore {
     /// # Errors
     /// The errors of the disk.
     pub fn note(&self, act: Act, now: &Now) -> Result<(), StoreError> {
-        self.write(|tx| {
+        let entry = |tx: &mut Tx<'_>| {
             tx.tick(now)?;
-            tx.log(now, act)
-        })
+            tx.log(now, act.clone())
+        };
+        match act {
+            Act::AgentStarted | Act::AgentStopped => self.write(entry),
+            _ => self.write_more(entry),
+        }
     }
 
     /// The node log after entry number `after`, at most `limit` entries, with their chain checked.
@@ -408,10 +527,24 @@ impl ConsentStore {
         Ok(closed)
     }
 
+    /// As [`ConsentStore::write`], for what can wait until there is room: it leaves what is set aside as it is.
+    fn write_more<R>(
+        &self,
+        work: impl FnOnce(&mut Tx<'_>) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError> {
+        let room =
+            reserve::for_more(&self.connection.lock().unwrap_or_else(PoisonError::into_inner), &self.path);
+        room.map_err(|error| error.at(&self.path))?;
+        self.write(work)
+    }
+
     fn write<R>(&self, work: impl FnOnce(&mut Tx<'_>) -> Result<R, StoreError>) -> Result<R, StoreError> {
         self.transaction(TransactionBehavior::Immediate, |mut tx| {
+            tx.doubt(self.anchor.doubts(tx.state.revision));
             let result = work(&mut tx)?;
-            tx.commit()?;
+            if let Some(revision) = tx.commit()? {
+                self.anchor.keep(revision);
+            }
             Ok(result)
         })
     }
@@ -440,14 +573,14 @@ impl ConsentStore {
     /// grant back. Once the main file has it, damage is found. Not being able to do this now is no error.
     fn settle_log(&self) {
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        schema::checkpoint(&connection);
+        schema::checkpoint(&connection, &self.path);
     }
 }
 
 /// The grant that `consent` makes: the active one, changed, or a new one.
 fn enabled(tx: &mut Tx<'_>, consent: &Consent, now: &Now) -> Result<Grant, StoreError> {
     let fresh = || Grant::new(GrantId::new(Uuid::new_v4()), consent, now);
-    let Some(active) = tx.active()? else { return Ok(fresh()?) };
+    let Some(active) = tx.open_grant()? else { return Ok(fresh()?) };
     if tx.state.hold.is_none() {
         return Ok(active.renewed(consent, now)?);
     }

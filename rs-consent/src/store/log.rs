@@ -56,6 +56,27 @@ pub enum Act {
         /// Who took it back.
         by: Grantor,
     },
+    /// The time of a grant is nearly over; told once for each end that it has had.
+    GrantExpiring {
+        /// The grant.
+        grant: GrantId,
+        /// The end that is near, by the wall clock.
+        expires_at: DateTime<Utc>,
+    },
+    /// A second person approved of a consent.
+    GrantApproved {
+        /// The grant.
+        grant: GrantId,
+        /// Which consent for it, counted from 1.
+        revision: u32,
+        /// Who approved.
+        by: Grantor,
+    },
+    /// What a grant had waited for has come: it permits from here on.
+    GrantBegun {
+        /// The grant.
+        grant: GrantId,
+    },
     /// The time of a grant was over.
     GrantExpired {
         /// The grant.
@@ -74,6 +95,13 @@ pub enum Act {
         seen: DateTime<Utc>,
         /// The time that was then found.
         found: DateTime<Utc>,
+    },
+    /// The store is older than what was last written here, or from another machine: it was put back or copied.
+    StoreDoubted {
+        /// Its revision.
+        found: u64,
+        /// The revision that it must at least have gone through.
+        expected: u64,
     },
     /// Support was asked for.
     RequestSubmitted {

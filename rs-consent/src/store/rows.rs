@@ -1,5 +1,6 @@
 //! Rows with checksums, and the one row that knows how many there are.
 
+use chrono::{DateTime, Utc};
 use rusqlite::{OptionalExtension as _, Transaction, params};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,9 @@ pub(super) struct State {
     pub(super) stamp: Option<Now>,
     /// Set when time went back, until a fresh consent.
     pub(super) hold: Option<Hold>,
+    /// The grant whose near end was told, and that end; stores from before this was told have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) end_told: Option<(GrantId, DateTime<Utc>)>,
     /// How many rows there must be.
     grants: u64,
     requests: u64,
@@ -73,6 +77,8 @@ pub(super) struct Tx<'c> {
     sql: Transaction<'c>,
     pub(super) state: State,
     before: State,
+    /// The revision that this store must have gone through, while it is not known to be the one that it seems.
+    doubt: Option<u64>,
 }
 
 const STATE: &str = "state";
@@ -80,7 +86,7 @@ const STATE: &str = "state";
 impl<'c> Tx<'c> {
     pub(super) fn begin(sql: Transaction<'c>) -> Result<Self, StoreError> {
         let state: State = read_row(&sql, STATE, STATE)?.ok_or_else(|| damaged(STATE, STATE))?;
-        Ok(Self { sql, before: state.clone(), state })
+        Ok(Self { sql, before: state.clone(), state, doubt: None })
     }
 
     /// Writes the state of a new store.
@@ -93,28 +99,52 @@ impl<'c> Tx<'c> {
         State { stamp: self.before.stamp, ..self.state.clone() } != self.before
     }
 
-    pub(super) fn commit(mut self) -> Result<(), StoreError> {
-        if self.changed() {
+    /// Commits; returns the revision that the store has now, if it changed, and the anchor may follow it.
+    pub(super) fn commit(mut self) -> Result<Option<u64>, StoreError> {
+        let changed = self.changed();
+        if changed {
             self.state.revision += 1;
         }
         if self.state != self.before {
             write_row(&self.sql, STATE, STATE, &self.state)?;
         }
-        Ok(self.sql.commit()?)
+        self.sql.commit()?;
+        Ok(Some(self.state.revision).filter(|_| changed && self.doubt.is_none()))
     }
 
-    /// Takes notice of the time: remembers it, or holds the grant if it went back; ends the grant if its time is over.
+    /// Remembers that the store is not the one that was last written here; the next [`Tx::tick`] holds the grant.
+    pub(super) fn doubt(&mut self, at_least: Option<u64>) {
+        self.doubt = at_least;
+    }
+
+    /// Takes notice of the time: remembers it, or holds the grant if it went back; ends the grant if its time is over, and lets
+    /// it permit if what it waited for has come.
     pub(super) fn tick(&mut self, now: &Now) -> Result<(), StoreError> {
+        if let Some(expected) = self.doubt.take() {
+            let found = self.state.revision;
+            // Whoever has seen the later facts would ignore earlier ones.
+            self.state.revision = expected;
+            self.log(now, Act::StoreDoubted { found, expected })?;
+            let seen = self.state.stamp.unwrap_or(*now);
+            self.state.hold.get_or_insert(Hold { seen, found: *now });
+        }
         match self.state.stamp {
             Some(seen) if now.went_back_since(&seen) => self.hold(Hold { seen, found: *now })?,
             Some(seen) => self.state.stamp = Some(now.or_later(&seen)),
             None => self.state.stamp = Some(*now),
         }
-        if let Some(grant) = self.active()?.filter(|grant| grant.state_at(now) == GrantState::Expired) {
-            self.put(Table::Grants, &grant.id.to_string(), &grant.as_of(now))?;
-            self.log(now, Act::GrantExpired { grant: grant.id })?;
-        }
-        Ok(())
+        let Some(grant) = self.open_grant()? else { return Ok(()) };
+        let (id, state) = (grant.id, grant.state_at(now));
+        let act = match state {
+            GrantState::Expired => Act::GrantExpired { grant: id },
+            // Time that cannot be trusted begins nothing.
+            GrantState::Active if grant.state == GrantState::Pending && self.state.hold.is_none() => {
+                Act::GrantBegun { grant: id }
+            }
+            _ => return Ok(()),
+        };
+        self.put(Table::Grants, &id.to_string(), &grant.as_of(now))?;
+        self.log(now, act)
     }
 
     pub(super) fn hold(&mut self, hold: Hold) -> Result<(), StoreError> {
@@ -132,9 +162,9 @@ impl<'c> Tx<'c> {
         self.get(Table::Grants, &id)?.map(Some).ok_or_else(|| damaged("grants", &id))
     }
 
-    /// The newest grant, if it was active when it was last written.
-    pub(super) fn active(&self) -> Result<Option<Grant>, StoreError> {
-        Ok(self.current()?.filter(|grant| grant.state == GrantState::Active))
+    /// The newest grant, if it had not ended when it was last written.
+    pub(super) fn open_grant(&self) -> Result<Option<Grant>, StoreError> {
+        Ok(self.current()?.filter(|grant| grant.state.is_open()))
     }
 
     pub(super) fn request(&self, number: RequestNumber) -> Result<SupportRequest, StoreError> {

@@ -8,7 +8,7 @@ use rs_consent::party::{Desk, Engineer, Grantor, Method, Node};
 use rs_consent::request::Opening;
 use rs_consent::{
     AccessLevel, Admission, Assignment, Clock, Consent, Envelope, Facts, Gate, Grant, GrantId, ManualClock,
-    Minutes, Now, Permit, PublicKey, Refusal, RequestNumber, SigningKey, SupportRequest, Terms,
+    Minutes, Now, Permit, PublicKey, Refusal, RequestNumber, Scope, SigningKey, SupportRequest, Terms,
 };
 use uuid::Uuid;
 
@@ -49,6 +49,11 @@ pub(crate) fn owner() -> Grantor {
     Grantor { user: "admin".parse().unwrap(), host: "node-01".parse().unwrap(), method: Method::Prompt }
 }
 
+/// Somebody else on the owner's side.
+pub(crate) fn second() -> Grantor {
+    Grantor { user: "second".parse().unwrap(), ..owner() }
+}
+
 pub(crate) fn consent(level: AccessLevel, minutes: i64, requested: Now) -> Consent {
     Consent {
         level,
@@ -57,6 +62,9 @@ pub(crate) fn consent(level: AccessLevel, minutes: i64, requested: Now) -> Conse
         request: None,
         grantor: owner(),
         catalog: None,
+        scope: Scope::as_published(),
+        approval: rs_consent::ApprovalRule::default(),
+        conditions: rs_consent::Conditions::default(),
         requested,
     }
 }

@@ -5,8 +5,9 @@ use rs_consent::AccessLevel::{Diagnostics, DiagnosticsRepair};
 use rs_consent::assignment::RelayHint;
 use rs_consent::request::{Closing, Opening, Submission};
 use rs_consent::statement::Statement;
-use rs_consent::{Assignment, Clock as _, Envelope, Grant};
+use rs_consent::{Assignment, Clock as _, Consent, Envelope, Grant, GrantId, Scope};
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::fixture::*;
 
@@ -51,4 +52,15 @@ fn sec50_a_grant_of_version_1_is_read_and_written() {
         serde_json::to_string_pretty(&grant).unwrap()
     );
     assert_eq!(serde_json::from_str::<Value>(kept).unwrap(), serde_json::to_value(&grant).unwrap());
+}
+
+#[test]
+fn a10_a_scope_that_narrows_is_written_and_read_again() {
+    let now = clock().now();
+    let narrowed = Consent { scope: Scope::default(), ..consent(Diagnostics, 480, now) };
+    let grant = Grant::new(GrantId::new(Uuid::from_u128(1)), &narrowed, &now).unwrap();
+    let written = serde_json::to_value(&grant).unwrap();
+    assert_eq!(written["scope"], serde_json::json!({ "product": "azure-local", "strictReadOnly": true }));
+    assert_eq!(written["changes"][0]["scope"], written["scope"]);
+    assert_eq!(serde_json::from_value::<Grant>(written).unwrap(), grant);
 }

@@ -9,7 +9,11 @@ use chrono::TimeDelta;
 use proptest::prelude::*;
 use rs_consent::AccessLevel::{Diagnostics, DiagnosticsRepair};
 use rs_consent::request::ClosedBy;
-use rs_consent::{AccessLevel, Admission, Assignment, EndCause, Envelope, Facts, Gate, Permit, RefusalCode};
+use rs_consent::{
+    AccessLevel, Admission, Assignment, Conditions, Consent, EndCause, Envelope, Facts, Gate, Grant, GrantId,
+    Permit, RefusalCode,
+};
+use uuid::Uuid;
 
 use crate::fixture::*;
 
@@ -59,6 +63,25 @@ fn sec03_a_grant_that_ended_has_the_code_of_its_end() {
     let mut world = World::new();
     world.change(|facts| facts.held = true);
     refused(&world, RefusalCode::GrantHeld);
+}
+
+#[test]
+fn c25_c26_a_pending_grant_lets_nobody_in_until_what_it_waits_for_has_come() {
+    let mut world = World::new();
+    let now = world.now();
+    let not_before = Some(now.wall + TimeDelta::hours(1));
+    let conditions = Conditions { not_before, second_person: true };
+    let wish = Consent { conditions, ..consent(DiagnosticsRepair, 480, now) };
+    let grant = Grant::new(GrantId::new(Uuid::from_u128(7)), &wish, &now).unwrap();
+    world.change(|facts| facts.grant = Some(grant.clone()));
+    refused(&world, RefusalCode::GrantPending);
+    let approved = grant.approved(1, &second(), &now).unwrap();
+    world.change(|facts| facts.grant = Some(approved));
+    refused(&world, RefusalCode::GrantPending);
+    world.clock.advance(minutes(60));
+    assert_eq!(world.admit().unwrap().level(), DiagnosticsRepair, "by the passing of time alone");
+    world.change(|facts| facts.grant = Some(grant));
+    refused(&world, RefusalCode::GrantPending);
 }
 
 #[test]

@@ -7,7 +7,12 @@ mod gate;
 mod views;
 
 #[cfg(feature = "store")]
+mod anchor;
 mod crash;
+#[cfg(feature = "store")]
+mod end_told;
+#[cfg(feature = "store")]
+mod full_disk;
 #[cfg(feature = "store")]
 mod histories;
 #[cfg(feature = "store")]

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use rs_consent::AccessLevel::Diagnostics;
+use rs_consent::grant::GrantError;
+use rs_consent::party::Grantor;
 use rs_consent::request::{Closing, RequestState};
 use rs_consent::store::{Act, REQUESTS_PENDING_MAX};
 use rs_consent::{
-    Clock as _, Consent, ConsentStore, EndCause, Envelope, Grant, GrantState, ManualClock, RefusalCode,
-    RequestNumber, StoreError, Terms,
+    Clock as _, Conditions, Consent, ConsentStore, EndCause, Envelope, Grant, GrantId, GrantState,
+    ManualClock, RefusalCode, RequestNumber, StoreError, Terms,
 };
 use tempfile::TempDir;
 
@@ -28,6 +30,12 @@ impl Place {
         Self { dir: tempfile::tempdir().unwrap(), clock: clock() }
     }
 
+    /// A place where syncs cost nothing, if there is one: for what is done thousands of times.
+    fn in_memory() -> Self {
+        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        Self { dir, clock: clock() }
+    }
+
     pub(crate) fn path(&self) -> PathBuf {
         self.dir.path().join("node").join("store.sqlite")
     }
@@ -41,7 +49,7 @@ impl Place {
         store.enable(&consent(Diagnostics, minutes, now), &now).unwrap()
     }
 
-    fn opened(&self, store: &ConsentStore) -> RequestNumber {
+    pub(crate) fn opened(&self, store: &ConsentStore) -> RequestNumber {
         let now = self.clock.now();
         let number = store.submit_request("disk is slow".parse().unwrap(), node(), &now).unwrap().number;
         store.confirm_opening(&opening(number, DESK, now), &now).unwrap();
@@ -144,6 +152,85 @@ fn c06_the_agreed_text_stays_readable() {
     assert_eq!(store.terms(&Terms::azure_local().agreed().sha256).unwrap(), Some(Terms::azure_local()));
     let kept = store.grant(granted.id).unwrap().unwrap();
     assert_eq!(kept.changes[0].terms, own.agreed(), "the history keeps the old hash");
+}
+
+fn acts(store: &ConsentStore) -> Vec<Act> {
+    store.log(0, 100).unwrap().into_iter().map(|entry| entry.act).collect()
+}
+
+#[test]
+fn c25_a_scheduled_grant_begins_once_and_can_be_taken_back_before() {
+    let place = Place::new();
+    let store = place.open();
+    let scheduled = || {
+        let now = place.clock.now();
+        let not_before = Some(now.wall + TimeDelta::hours(1));
+        let conditions = Conditions { not_before, second_person: false };
+        store.enable(&Consent { conditions, ..consent(Diagnostics, 60, now) }, &now).unwrap()
+    };
+    let grant = scheduled();
+    assert_eq!(
+        store.grants(false, &place.clock.now()).unwrap(),
+        std::slice::from_ref(&grant),
+        "what is pending is listed"
+    );
+    place.clock.advance(minutes(60));
+    let reopened = place.open();
+    assert!(reopened.stamp(&place.clock.now()).unwrap());
+    assert!(!reopened.stamp(&place.clock.now()).unwrap());
+    assert_eq!(reopened.grant(grant.id).unwrap().map(|grant| grant.state), Some(GrantState::Active));
+    assert_eq!(acts(&store).iter().filter(|act| matches!(act, Act::GrantBegun { .. })).count(), 1);
+    store.revoke(&owner(), &place.clock.now()).unwrap();
+    let second = scheduled();
+    let revoked = store.revoke(&owner(), &place.clock.now()).unwrap().unwrap();
+    assert_eq!((revoked.id, revoked.state), (second.id, GrantState::Revoked));
+}
+
+#[test]
+fn c25_sec10_time_that_went_back_begins_nothing() {
+    let place = Place::new();
+    let store = place.open();
+    let now = place.clock.now();
+    let conditions = Conditions { not_before: Some(now.wall + TimeDelta::hours(1)), second_person: true };
+    let grant = store.enable(&Consent { conditions, ..consent(Diagnostics, 600, now) }, &now).unwrap();
+    place.clock.step_wall(-TimeDelta::minutes(5));
+    store.stamp(&place.clock.now()).unwrap();
+    let approved = store.approve(grant.id, 1, &second(), &place.clock.now());
+    assert!(matches!(approved, Err(StoreError::Grant(_))), "{approved:?}");
+    place.clock.advance(minutes(120));
+    let facts = store.facts(&place.clock.now()).unwrap();
+    assert!(facts.held);
+    assert_eq!(facts.grant.map(|grant| grant.state), Some(GrantState::Pending));
+}
+
+#[test]
+fn c26_the_second_person_is_on_record_and_binds_to_what_was_seen() {
+    let place = Place::new();
+    let store = place.open();
+    let now = place.clock.now();
+    let conditions = Conditions { not_before: None, second_person: true };
+    let wish = Consent { conditions, ..consent(Diagnostics, 60, now) };
+    let seen = store.enable(&wish, &now).unwrap();
+    let changed = store.enable(&wish, &now).unwrap();
+    assert_eq!((changed.id, changed.revision), (seen.id, 2));
+    let error = |result: Result<Grant, StoreError>| match result {
+        Err(StoreError::Grant(error)) => error,
+        other => panic!("{other:?}"),
+    };
+    let approve = |revision, by: Grantor| store.approve(seen.id, revision, &by, &now);
+    assert_eq!(error(approve(1, second())), GrantError::Changed);
+    assert_eq!(error(approve(2, owner())), GrantError::SamePerson);
+    let other = GrantId::new(uuid::Uuid::from_u128(9));
+    assert_eq!(error(store.approve(other, 2, &second(), &now)), GrantError::Changed);
+    assert_eq!(approve(2, second()).unwrap().state, GrantState::Active);
+    assert_eq!(error(approve(2, second())), GrantError::NotAwaited);
+    let kept = acts(&store);
+    let by = kept.iter().find_map(|act| match act {
+        Act::GrantApproved { by, revision: 2, .. } => Some(by.clone()),
+        _ => None,
+    });
+    assert_eq!(by, Some(second()));
+    assert!(matches!(kept.last(), Some(Act::GrantBegun { .. })));
 }
 
 #[test]
@@ -411,7 +498,7 @@ fn c23_rows_that_were_changed_fail_closed() {
 /// does it say anything else than the truth.
 #[test]
 fn c23_no_flipped_bit_makes_the_store_say_something_else() {
-    let place = Place::new();
+    let place = Place::in_memory();
     let store = place.open();
     place.opened(&store);
     place.enable(&store, 60);
@@ -426,6 +513,7 @@ fn c23_no_flipped_bit_makes_the_store_say_something_else() {
         damaged[at] ^= 1 << (at % 8);
         fs::write(&copy, &damaged).unwrap();
         private(&copy);
+        fs::copy(place.path().with_extension("anchor"), copy.with_extension("anchor")).unwrap();
         match ConsentStore::open(&copy).and_then(|store| store.facts(&place.clock.now())) {
             Ok(facts) => assert_eq!(facts, truth, "byte {at}"),
             Err(_) => found += 1,
@@ -485,15 +573,69 @@ fn c23_a_cut_file_is_found() {
     place.enable(&store, 60);
     drop(store);
     let clean = fs::read(place.path()).unwrap();
-    for length in [1, 511, 512, 4096, clean.len() / 2, clean.len() - 4096] {
+    for length in [2, 511, 512, 4096, clean.len() / 2, clean.len() - 4096] {
         fs::write(place.path(), &clean[..length]).unwrap();
         assert!(look(&place.path(), &place.clock).is_err(), "{length} bytes");
     }
     fs::write(place.path(), &clean).unwrap();
     assert!(look(&place.path(), &place.clock).is_ok());
-    // Cut to nothing it is a new store, which grants nothing.
-    fs::write(place.path(), []).unwrap();
-    assert_eq!(place.open().facts(&place.clock.now()).unwrap().grant, None);
+    // Cut to nothing it is a new store, which grants nothing. So it is with one byte left, for SQLite.
+    for length in [0, 1] {
+        fs::write(place.path(), &clean[..length]).unwrap();
+        assert_eq!(place.open().facts(&place.clock.now()).unwrap().grant, None);
+    }
+}
+
+/// SQLite's journal of a file that was empty: what it makes, and syncs, before the first byte of a new store.
+fn journal_of_nothing() -> Vec<u8> {
+    const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+    let numbers: [u32; 5] = [0, 0x5eed, 0, 512, 4096];
+    let mut journal = MAGIC.to_vec();
+    journal.extend(numbers.into_iter().flat_map(u32::to_be_bytes));
+    journal.resize(512, 0);
+    journal
+}
+
+/// The first page of a store, as it is written before anything else is in it.
+fn first_page() -> Vec<u8> {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("store.sqlite");
+    let sql = rusqlite::Connection::open(&path).unwrap();
+    sql.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).unwrap();
+    fs::read(&path).unwrap()
+}
+
+/// A power cut in the making of a store leaves any part of its first page, and the journal that takes it back.
+#[test]
+fn c23_sec25_a_store_that_was_cut_off_in_its_making_is_made_anew() {
+    let place = Place::in_memory();
+    place.open();
+    let (directory, page) = (place.path().with_file_name(""), first_page());
+    assert_eq!(page.len(), 4096);
+    let torn = |length: usize, with_journal: bool| {
+        for name in fs::read_dir(&directory).unwrap() {
+            fs::remove_file(name.unwrap().path()).unwrap();
+        }
+        fs::write(place.path(), &page[..length]).unwrap();
+        private(&place.path());
+        let journal = place.path().with_file_name("store.sqlite-journal");
+        if with_journal {
+            fs::write(journal, journal_of_nothing()).unwrap();
+        }
+        ConsentStore::open(place.path())
+    };
+    for length in 0..=page.len() {
+        let store = torn(length, true).unwrap_or_else(|error| panic!("{length} bytes: {error}"));
+        assert_eq!(store.grants(true, &place.clock.now()).unwrap(), [], "{length} bytes");
+        if length % 512 < 2 {
+            place.enable(&store, 60);
+            assert!(!store.facts(&place.clock.now()).unwrap().held, "{length} bytes");
+        }
+    }
+    // The control: with nothing to take it back by, a file that is too short to be one is refused.
+    for length in 2..512 {
+        assert!(matches!(torn(length, false), Err(StoreError::Corrupt { .. })), "{length} bytes");
+    }
 }
 
 #[test]
