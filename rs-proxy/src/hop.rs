@@ -50,6 +50,27 @@ pub enum Hop {
 }
 
 impl Hop {
+    /// Every hop, in the order of a connection.
+    pub const ALL: &[Self] = &[
+        Self::Settings,
+        Self::Dns,
+        Self::Tcp,
+        Self::ProxyDns,
+        Self::ProxyTcp,
+        Self::ProxyTls,
+        Self::ProxyHttp,
+        Self::ProxyAuth,
+        Self::CaptivePortal,
+        Self::ProxyPolicy,
+        Self::ProxyUpstream,
+        Self::TlsHandshake,
+        Self::TlsInspection,
+        Self::TlsCertificate,
+        Self::Http,
+        Self::Websocket,
+        Self::Clock,
+    ];
+
     /// The name as in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -71,6 +92,82 @@ impl Hop {
             Self::Http => "http",
             Self::Websocket => "websocket",
             Self::Clock => "clock",
+        }
+    }
+
+    /// What it means that a connection ends at this hop, as a sentence without full stop.
+    #[must_use]
+    pub const fn cause(self) -> &'static str {
+        match self {
+            Self::Settings => "the proxy setting that wins cannot be used",
+            Self::Dns => "the name does not resolve on this machine",
+            Self::Tcp => "no TCP connection to the endpoint comes about",
+            Self::ProxyDns => "the name of the proxy does not resolve on this machine",
+            Self::ProxyTcp => "no TCP connection to the proxy comes about",
+            Self::ProxyTls => "no trusted TLS connection to the proxy itself comes about",
+            Self::ProxyHttp => "the proxy does not answer CONNECT as a proxy does",
+            Self::ProxyAuth => "the proxy asks for a user and password, or refuses those that it was given",
+            Self::CaptivePortal => "a sign-in page answers in the place of the endpoint",
+            Self::ProxyPolicy => "the proxy's list does not let the name through",
+            Self::ProxyUpstream => "the proxy accepts the request and does not reach the endpoint",
+            Self::TlsHandshake => "the way is open, and something on it breaks the TLS handshake",
+            Self::TlsInspection => "something on the way opens the TLS and shows a certificate of its own",
+            Self::TlsCertificate => "the endpoint answers with a certificate that is not trusted",
+            Self::Http => "the endpoint was reached and does not answer as it should over HTTP",
+            Self::Websocket => "the request to change to WebSocket does not arrive",
+            Self::Clock => "the clock of this machine is too far from that of the endpoint",
+        }
+    }
+
+    /// What can be done in general, as a sentence without full stop; a [`Failure`] knows more.
+    ///
+    /// ```
+    /// use rs_proxy::Hop;
+    ///
+    /// assert_eq!(Hop::Clock.remedy(), "set the clock, by NTP where it can be");
+    /// ```
+    #[must_use]
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::Settings => {
+                "write the proxy as http://HOST:PORT in the setting that the finding names; `remote-support proxy settings` lists them all"
+            }
+            Self::Dns => {
+                "see which name servers this machine asks and whether they know public names; behind a proxy that resolves, set the proxy"
+            }
+            Self::Tcp => {
+                "open the port outbound in the firewall, or set the proxy through which this network is left"
+            }
+            Self::ProxyDns => "correct the proxy's name in the setting, or the name server",
+            Self::ProxyTcp => "correct host and port of the proxy in the setting, or open the way to it",
+            Self::ProxyTls => {
+                "write the proxy as http:// if it takes plain connections, or name the authority of its certificate"
+            }
+            Self::ProxyHttp => {
+                "see whether host and port are those of an HTTP proxy, and whether it permits CONNECT to this port"
+            }
+            Self::ProxyAuth => {
+                "exempt the nodes' addresses from proxy authentication; for our own agent a file with Basic credentials is possible (--proxy-credentials-file)"
+            }
+            Self::CaptivePortal => "register the node with the network, or take it out of the portal",
+            Self::ProxyPolicy => {
+                "add the line that the finding names to the proxy's list; `remote-support proxy allowlist FILE` judges the whole list"
+            }
+            Self::ProxyUpstream => {
+                "see on the proxy itself whether it resolves the name and whether its own way out is open"
+            }
+            Self::TlsHandshake => {
+                "exempt the name from filtering by server name and from intrusion prevention; allow TLS 1.2 and 1.3"
+            }
+            Self::TlsInspection => "exempt the names of remote support from TLS inspection",
+            Self::TlsCertificate => {
+                "see whether the clock is right and the authority of the certificate is known here; for a relay of your own name its ca.pem"
+            }
+            Self::Http => {
+                "see whether host and port are those of the relay; try again later if it is Azure's own"
+            }
+            Self::Websocket => "allow WebSocket for this name on the proxy, and exempt it from inspection",
+            Self::Clock => "set the clock, by NTP where it can be",
         }
     }
 }

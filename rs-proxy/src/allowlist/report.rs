@@ -33,6 +33,18 @@ pub enum Status {
 }
 
 impl Status {
+    /// Every status.
+    pub const ALL: &[Self] = &[
+        Self::Covered,
+        Self::OverBroad,
+        Self::Partial,
+        Self::NeverMatches,
+        Self::Contradictory,
+        Self::Outdated,
+        Self::Unknown,
+        Self::Missing,
+    ];
+
     /// The status as in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -45,6 +57,38 @@ impl Status {
             Self::Outdated => "outdated",
             Self::Unknown => "unknown",
             Self::Missing => "missing",
+        }
+    }
+
+    /// What it means, as a sentence without full stop.
+    #[must_use]
+    pub const fn cause(self) -> &'static str {
+        match self {
+            Self::Covered => "the list lets the name through",
+            Self::OverBroad => "the list lets the name through, by an entry that lets much more through",
+            Self::Partial => "the list lets some names of the wildcard through, and others not",
+            Self::NeverMatches => "an entry stands there that never matches in this kind of list",
+            Self::Contradictory => "one line lets the name through, and another takes it back",
+            Self::Outdated => "the list has only a name that is no longer in use",
+            Self::Unknown => {
+                "something stands there that cannot be judged from the text, such as a service tag"
+            }
+            Self::Missing => "the list has nothing for this name",
+        }
+    }
+
+    /// What can be done, as a sentence without full stop.
+    #[must_use]
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::Covered => "nothing is to be done",
+            Self::OverBroad => "replace the entry by the narrower one that the report shows",
+            Self::Partial => "add the entry that the report shows for the whole wildcard",
+            Self::NeverMatches => "write it in the spelling that the report shows",
+            Self::Contradictory => "remove or move the line that the report names",
+            Self::Outdated => "add the present name; the old one can go",
+            Self::Unknown => "try it from the node with `remote-support proxy check`",
+            Self::Missing => "add the entry that the report shows",
         }
     }
 }

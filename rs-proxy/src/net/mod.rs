@@ -28,6 +28,10 @@ use crate::hop::Failure;
 use crate::name::{HostName, HostPattern, Target};
 use crate::settings::{CREDENTIALS_BYTES_MAX, Credentials, CredentialsError, Settings};
 
+/// Longest time that sent bytes may go unacknowledged before the system ends the connection with an error (Linux; Windows
+/// gives up after about as long by itself). So a way that died without a word is found by whoever sends on it.
+pub const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
+
 /// How long each step may take.
 ///
 /// # Defaults
@@ -204,6 +208,9 @@ fn open_to_others(_metadata: &std::fs::Metadata) -> Option<u32> {
 
 /// Opens connections as the node's settings say: direct, or through a proxy by CONNECT.
 ///
+/// A connection on which nothing is acknowledged for [`UNACKNOWLEDGED_MAX`] ends with an error. Behind a proxy that counts
+/// for the way to the proxy: what lies behind it is for the protocol above to watch.
+///
 /// # Examples
 ///
 /// ```no_run
@@ -304,6 +311,20 @@ mod tests {
         std::fs::write(file.path(), "secret without a colon").unwrap();
         let error = credentials_from_file(file.path()).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("secret"));
+    }
+
+    /// The control is the first half: a socket that nobody told waits for many minutes.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn sec47_the_system_is_told_to_give_up_dead_ways() {
+        use rustix::net::sockopt::tcp_user_timeout;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let plain = tokio::net::TcpStream::connect(address).await.unwrap();
+        assert_eq!(tcp_user_timeout(&plain).unwrap(), 0);
+        let dialer = Dialer::new(Settings::direct(), Trust::system().unwrap());
+        let stream = dialer.connect("127.0.0.1", address.port()).await.unwrap();
+        assert_eq!(tcp_user_timeout(stream.socket()).unwrap(), 20_000);
     }
 
     #[test]

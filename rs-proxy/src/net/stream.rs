@@ -38,6 +38,15 @@ impl Stream {
         Self { io: Io::Tls(Box::new(stream)), pending: Vec::new(), first: Vec::new() }
     }
 
+    /// What carries it in the end.
+    #[cfg(all(test, target_os = "linux"))]
+    pub(super) fn socket(&self) -> &TcpStream {
+        match &self.io {
+            Io::Tcp(stream) => stream,
+            Io::Tls(stream) => stream.get_ref().0,
+        }
+    }
+
     /// Starts the tunnel: forgets what was read so far, except `pending`, which is read again.
     pub(super) fn begin_tunnel(&mut self, pending: Vec<u8>) {
         self.pending = pending;
