@@ -263,6 +263,12 @@ pub struct Target {
 }
 
 impl Target {
+    /// Whether a path belongs to WebSockets: it begins with `/$hc/`. All others are those of HTTP senders.
+    #[must_use]
+    pub fn has_marker(path: &str) -> bool {
+        strip_marker(path).is_some()
+    }
+
     /// Takes the path and query of a request line apart.
     ///
     /// # Errors
@@ -382,7 +388,7 @@ impl Parameters {
     }
 }
 
-fn decode(value: &str) -> Result<String, TargetError> {
+pub(super) fn decode(value: &str) -> Result<String, TargetError> {
     percent_decode_str(value)
         .decode_utf8()
         .map(std::borrow::Cow::into_owned)
@@ -390,12 +396,12 @@ fn decode(value: &str) -> Result<String, TargetError> {
 }
 
 /// As [`decode`], with `+` for a space as .NET and Java write it.
-fn decode_form(value: &str) -> Result<String, TargetError> {
+pub(super) fn decode_form(value: &str) -> Result<String, TargetError> {
     decode(&value.replace('+', "%20"))
 }
 
 /// A tracking id is for logs and for the other side's traces: printable, short, or not there.
-fn tracking_id(text: &str) -> Option<String> {
+pub(super) fn tracking_id(text: &str) -> Option<String> {
     let fine = !text.is_empty()
         && text.len() <= TRACKING_ID_BYTES_MAX
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'));
@@ -469,7 +475,21 @@ impl RendezvousAddress {
         Self { authority, target }
     }
 
-    /// Reads the `address` of an accept message.
+    /// Makes the address for an HTTP request.
+    #[must_use]
+    pub fn for_request(
+        authority: Authority,
+        entity: &EntityPath,
+        tracking_id: &str,
+        id: &RendezvousId,
+    ) -> Self {
+        let tracking_id = utf8_percent_encode(tracking_id, VALUE);
+        let secret = id.expose();
+        let target = format!("/$hc/{entity}?sb-hc-action=request&sb-hc-id={tracking_id}&sb-hc-rdv={secret}");
+        Self { authority, target }
+    }
+
+    /// Reads the `address` of an accept or request message.
     ///
     /// # Errors
     ///

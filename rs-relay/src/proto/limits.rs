@@ -11,6 +11,9 @@ pub const ENTITIES_MAX: usize = 10_000;
 /// Senders that may wait for a listener at the same time in one namespace. Azure allows 5,000 connections.
 pub const WAITING_SENDERS_MAX: usize = 5_000;
 
+/// Listeners, waiting senders and joined connections of one namespace together. Azure allows 5,000.
+pub const CONNECTIONS_MAX: usize = 10_000;
+
 /// Authorization rules on the namespace, and again on each entity. Azure allows 12.
 pub const RULES_PER_LEVEL_MAX: usize = 12;
 
@@ -61,3 +64,22 @@ pub const RENDEZVOUS_WAIT: Duration = Duration::from_secs(30);
 
 /// How long a listener may be late with its renewed token. The official SDKs renew at the expiry, not before it.
 pub const TOKEN_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a listener may take to answer an HTTP request, and how long its answer may pause.
+pub const RESPONSE_WAIT: Duration = Duration::from_secs(60);
+
+/// How long the rendezvous address of an HTTP request is remembered after its sender has left or was given an error.
+pub const LATE_WAIT: Duration = Duration::from_secs(90);
+
+/// Such addresses that are remembered.
+pub const LATE_RENDEZVOUS_MAX: usize = 5_000;
+
+/// Longest body, in bytes, that goes with an HTTP request over the control channel; a longer one goes over a rendezvous.
+pub const INLINE_BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Longest body of a response, in bytes, that is taken on the control channel. Listeners should bring one above
+/// [`INLINE_BODY_BYTES_MAX`] over a rendezvous; some count differently.
+pub const CONTROL_BODY_BYTES_MAX: usize = 128 * 1024;
+
+/// How far the clock of an issuer of JSON Web Tokens may be ahead of ours.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(60);

@@ -11,6 +11,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use super::RendezvousAddress;
 use super::limits::{CONTROL_MESSAGE_BYTES_MAX, HEADER_METADATA_BYTES_MAX, HEADERS_MAX, JSON_DEPTH_MAX};
 
 /// HTTP headers as control messages carry them: names with one text each, in order.
@@ -173,6 +174,20 @@ pub struct Request {
 }
 
 impl Request {
+    /// An announcement: the request is to be fetched at the address.
+    #[must_use]
+    pub fn announcement(address: &RendezvousAddress, id: &str) -> Self {
+        Self {
+            address: address.expose_url(),
+            id: id.to_owned(),
+            request_target: None,
+            method: None,
+            remote_endpoint: None,
+            request_headers: None,
+            body: None,
+        }
+    }
+
     /// Whether this only says that a request is to be fetched at the address.
     #[must_use]
     pub fn is_announcement(&self) -> bool {

@@ -42,6 +42,21 @@ impl EntityPath {
         self.0.split('/')
     }
 
+    /// Whether this is `other` or lies below it, by whole segments.
+    ///
+    /// ```
+    /// use rs_relay::proto::EntityPath;
+    ///
+    /// let node: EntityPath = "azlocal/node-01".parse()?;
+    /// assert!(node.is_at_or_below(&"AzLocal".parse()?) && !node.is_at_or_below(&"az".parse()?));
+    /// # Ok::<(), rs_relay::proto::EntityPathError>(())
+    /// ```
+    #[must_use]
+    pub fn is_at_or_below(&self, other: &Self) -> bool {
+        let mut ours = self.segments();
+        other.segments().all(|theirs| ours.next().is_some_and(|own| own.eq_ignore_ascii_case(theirs)))
+    }
+
     fn check(text: &str) -> Result<(), EntityPathError> {
         if text.is_empty() {
             return Err(EntityPathError::Empty);

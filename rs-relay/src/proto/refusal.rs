@@ -6,7 +6,7 @@
 use chrono::{DateTime, Utc};
 
 use super::address::{Rejection, TargetError};
-use super::limits::{LISTENERS_PER_ENTITY_MAX, REASON_BYTES_MAX, RENDEZVOUS_WAIT};
+use super::limits::{LISTENERS_PER_ENTITY_MAX, REASON_BYTES_MAX, RENDEZVOUS_WAIT, RESPONSE_WAIT};
 use super::token::TokenError;
 
 /// Why the server refuses a handshake. [`Refusal::status`] is the only place where a refusal becomes an HTTP status.
@@ -49,9 +49,30 @@ pub enum Refusal {
     /// No listener came to the rendezvous.
     #[error("None of the connected listeners accepted the connection within {} seconds.", RENDEZVOUS_WAIT.as_secs())]
     NobodyAccepted,
+    /// The listener was given an HTTP request and has not answered in time.
+    #[error("The listener did not respond within {} seconds.", RESPONSE_WAIT.as_secs())]
+    NoResponse,
+    /// The listener's connection was lost while it had the request.
+    #[error("The connection of the listener was lost before it responded.")]
+    ListenerLost,
+    /// The listener's answer breaks the protocol.
+    #[error("The listener gave a response that cannot be passed on: {0}.")]
+    BadResponse(&'static str),
+    /// The endpoint does not take what was sent.
+    #[error("The endpoint takes {0} only.")]
+    WrongKind(&'static str),
+    /// The body of the request did not come.
+    #[error("The body of the request did not arrive in time.")]
+    BodyTimeout,
+    /// The body of the request cannot be read.
+    #[error("The body of the request is malformed or was cut off.")]
+    BadBody,
     /// The sender's headers do not fit into a control message.
     #[error("The headers of the request are too large.")]
     HeadersTooLarge,
+    /// The namespace has all the connections that it may have.
+    #[error("The namespace has as many connections as it may have. Try again later.")]
+    TooManyConnections,
     /// Too much at once; try again.
     #[error("The relay is busy or shutting down. Try again in a moment.")]
     Busy,
@@ -78,9 +99,13 @@ impl Refusal {
             Self::Forbidden { .. } | Self::TooManyListeners | Self::NoRendezvous => 403,
             Self::RejectionDone => 410,
             Self::Rejected(rejection) => rejection.status(),
-            Self::NobodyAccepted => 504,
+            Self::NobodyAccepted | Self::NoResponse => 504,
+            Self::ListenerLost | Self::BadResponse(_) => 502,
+            Self::WrongKind(_) => 405,
+            Self::BodyTimeout => 408,
+            Self::BadBody => 400,
             Self::HeadersTooLarge => 431,
-            Self::Busy => 503,
+            Self::Busy | Self::TooManyConnections => 503,
             Self::Internal => 500,
         }
     }

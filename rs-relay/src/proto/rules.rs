@@ -22,7 +22,7 @@ pub enum Right {
 }
 
 impl Right {
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Listen => "Listen",
             Self::Send => "Send",
@@ -208,7 +208,7 @@ pub enum RulesError {
 pub struct Authorized {
     /// The first instant at which the token is no longer valid.
     pub expires_at: DateTime<Utc>,
-    /// The rule that signed it.
+    /// The rule that signed it, or the name of its issuer.
     pub rule: KeyName,
 }
 

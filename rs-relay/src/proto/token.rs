@@ -364,6 +364,19 @@ impl Scope {
     }
 }
 
+/// The token in an `Authorization` header or in one of the protocol's own: the text without a `Bearer` before it.
+///
+/// ```
+/// assert_eq!(rs_relay::proto::token_of_authorization("bearer e30.e30.AA"), "e30.e30.AA");
+/// ```
+#[must_use]
+pub fn token_of_authorization(text: &str) -> &str {
+    match text.trim().split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("Bearer") => token.trim(),
+        _ => text.trim(),
+    }
+}
+
 /// Why a token is refused. The texts go to the client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -383,6 +396,9 @@ pub enum TokenError {
     /// Signed with another key, or changed.
     #[error("The token has an invalid signature")]
     InvalidSignature,
+    /// Its `nbf` is to come.
+    #[error("The token is not valid yet; check the clock")]
+    NotYet,
     /// Too old.
     #[error("The token has expired; mint a new one and check the clock")]
     Expired,
