@@ -5,55 +5,37 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use http_body_util::Empty;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
 use hyper::ext::ReasonPhrase;
 use hyper::header::{
     CONNECTION, HOST, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
-    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE, VIA,
 };
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt;
-use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::HybridConnection;
+use super::dialer::{Dialer, TcpDialer};
+use super::http::BoxError;
 use super::tokens::{Token, TokenProviderError};
 use crate::net::handshake::{TOKEN_HEADER, accept_key, has_token, new_key};
-use crate::net::{BoxedStream, Upgraded};
+use crate::net::{BoxedStream, ReadAhead, TLS_BUFFER_BYTES, Upgraded};
 use crate::proto::limits::HEAD_BYTES_MAX;
 use crate::proto::{Authority, clean_reason};
 use secrecy::ExposeSecret;
 
-/// Opens byte streams to hosts: directly, or through a proxy of your own.
-#[async_trait]
-pub trait Dialer: fmt::Debug + Send + Sync {
-    /// A stream to the host's port, without TLS.
-    ///
-    /// # Errors
-    ///
-    /// When the host cannot be reached. The text is shown to users.
-    async fn dial(&self, authority: &Authority) -> io::Result<BoxedStream>;
-}
-
-/// Dials TCP directly.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct TcpDialer;
-
-#[async_trait]
-impl Dialer for TcpDialer {
-    async fn dial(&self, authority: &Authority) -> io::Result<BoxedStream> {
-        let stream = TcpStream::connect((authority.bare_host(), authority.port())).await?;
-        stream.set_nodelay(true)?;
-        Ok(Box::new(stream))
-    }
-}
+/// A connection to a relay behind its TLS handshake.
+pub(crate) type ClientStream = TlsStream<ReadAhead<BoxedStream>>;
 
 /// Whose certificates are trusted.
 #[derive(Debug, Clone, Default)]
@@ -79,6 +61,21 @@ pub enum ConnectorError {
     #[error("TLS cannot be set up with the certificates of this system")]
     Tls(#[from] rustls::Error),
 }
+
+/// Longest head of a response. Through the relay come 32 KiB of headers.
+const RESPONSE_HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// How a relay that does not answer is dialed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Persistence {
+    /// Once.
+    Once,
+    /// It is known to be away: again and again, so that its return is noticed at once.
+    Watching,
+}
+
+/// When a dial gets a fresh one beside it, while the relay is away.
+const FRESH_DIAL_AFTER: Duration = Duration::from_millis(1500);
 
 /// Settings of a [`Connector`].
 ///
@@ -147,19 +144,72 @@ impl Connector {
         request: OpenRequest<'_>,
         wait: Duration,
     ) -> Result<Opened, ConnectError> {
-        let late = |wait| ConnectError::TimedOut { authority: request.authority.clone(), wait };
-        let dial = tokio::time::timeout(self.dial_wait, self.secure(request.authority));
-        let stream = dial.await.map_err(|_| late(self.dial_wait))??;
-        let opened = tokio::time::timeout(wait, handshake(stream, &request));
-        opened.await.map_err(|_| late(wait))?
+        self.open_with(request, wait, Persistence::Once).await
     }
 
-    async fn secure(&self, authority: &Authority) -> Result<TlsStream<BoxedStream>, ConnectError> {
-        let unreachable = |source| ConnectError::Unreachable { authority: authority.clone(), source };
-        let name = ServerName::try_from(authority.bare_host().to_owned())
-            .map_err(|error| unreachable(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
-        let stream = self.dialer.dial(authority).await.map_err(unreachable)?;
-        self.tls.connect(name, stream).await.map_err(|source| {
+    pub(crate) async fn open_with(
+        &self,
+        request: OpenRequest<'_>,
+        wait: Duration,
+        persistence: Persistence,
+    ) -> Result<Opened, ConnectError> {
+        let stream = self.secure(request.authority, persistence).await?;
+        open_on(stream, request, wait).await
+    }
+
+    /// Dials and speaks TLS, in the time for both.
+    pub(crate) async fn secure(
+        &self,
+        authority: &Authority,
+        persistence: Persistence,
+    ) -> Result<ClientStream, ConnectError> {
+        let wait = self.dial_wait;
+        let deadline = Instant::now() + wait;
+        let dialed = tokio::time::timeout_at(deadline, self.dial(authority, persistence)).await;
+        let Ok(dialed) = dialed else {
+            let source =
+                io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", wait.as_secs()));
+            return Err(ConnectError::Unreachable { authority: authority.clone(), source });
+        };
+        let stream =
+            dialed.map_err(|source| ConnectError::Unreachable { authority: authority.clone(), source })?;
+        let secured = tokio::time::timeout_at(deadline, self.encrypt(authority, stream)).await;
+        secured.map_err(|_| ConnectError::TimedOut { authority: authority.clone(), wait })?
+    }
+
+    async fn dial(&self, authority: &Authority, persistence: Persistence) -> io::Result<BoxedStream> {
+        let patient = self.dialer.dial(authority);
+        if persistence == Persistence::Once {
+            return patient.await;
+        }
+        // A packet that was lost while the relay was away is sent again ever more rarely. Who waits for that learns of
+        // the relay's return seconds late; who gives up early never gets through where the way is long. So both are done.
+        let mut patient = std::pin::pin!(patient);
+        if let Ok(dialed) = tokio::time::timeout(FRESH_DIAL_AFTER, &mut patient).await {
+            return dialed;
+        }
+        loop {
+            let fresh = tokio::time::timeout(FRESH_DIAL_AFTER, self.dialer.dial(authority));
+            tokio::select! {
+                dialed = &mut patient => return dialed,
+                dialed = fresh => if let Ok(dialed) = dialed {
+                    return dialed;
+                },
+            }
+        }
+    }
+
+    async fn encrypt(
+        &self,
+        authority: &Authority,
+        stream: BoxedStream,
+    ) -> Result<ClientStream, ConnectError> {
+        let name = ServerName::try_from(authority.bare_host().to_owned()).map_err(|error| {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, error);
+            ConnectError::Unreachable { authority: authority.clone(), source }
+        })?;
+        let limit = |session: &mut ClientConnection| session.set_buffer_limit(Some(TLS_BUFFER_BYTES));
+        self.tls.connect_with(name, ReadAhead::new(stream), limit).await.map_err(|source| {
             let by_tls = source.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
             let authority = authority.clone();
             if by_tls {
@@ -220,10 +270,17 @@ pub(crate) struct Opened {
     pub(crate) subprotocol: Option<Box<str>>,
 }
 
-async fn handshake(
-    stream: TlsStream<BoxedStream>,
-    request: &OpenRequest<'_>,
+/// Opens a WebSocket on a connection that stands.
+pub(crate) async fn open_on(
+    stream: ClientStream,
+    request: OpenRequest<'_>,
+    wait: Duration,
 ) -> Result<Opened, ConnectError> {
+    let opened = tokio::time::timeout(wait, handshake(stream, &request)).await;
+    opened.map_err(|_| ConnectError::TimedOut { authority: request.authority.clone(), wait })?
+}
+
+async fn handshake(stream: ClientStream, request: &OpenRequest<'_>) -> Result<Opened, ConnectError> {
     let authority = request.authority;
     let broken = |error: hyper::Error| ConnectError::Unreachable {
         authority: authority.clone(),
@@ -239,12 +296,13 @@ async fn handshake(
         return Err(refused(&response));
     }
     check(response.headers(), &key)?;
+    check_subprotocol(response.headers(), &request.headers)?;
     let subprotocol = response.headers().get(SEC_WEBSOCKET_PROTOCOL).and_then(|name| name.to_str().ok());
     let subprotocol = subprotocol.map(Into::into);
     let upgraded = hyper::upgrade::on(response).await.map_err(broken)?;
     drop(driver);
     let parts = upgraded
-        .downcast::<TokioIo<TlsStream<BoxedStream>>>()
+        .downcast::<TokioIo<ClientStream>>()
         .map_err(|_| ConnectError::NoWebSocket("the connection could not be taken over"))?;
     Ok(Opened {
         upgraded: Upgraded { io: Box::new(parts.io.into_inner()), early: parts.read_buf },
@@ -252,8 +310,9 @@ async fn handshake(
     })
 }
 
-/// Ends the task that drives a handshake when the handshake is given up.
-struct Aborting<T>(tokio::task::JoinHandle<T>);
+/// Ends the task that drives a connection when nobody wants it any more.
+#[derive(Debug)]
+pub(crate) struct Aborting<T>(tokio::task::JoinHandle<T>);
 
 impl<T> Drop for Aborting<T> {
     fn drop(&mut self) {
@@ -261,21 +320,72 @@ impl<T> Drop for Aborting<T> {
     }
 }
 
+/// Sends an HTTP request and waits for the head of its response.
+pub(crate) async fn exchange<B>(
+    authority: &Authority,
+    stream: ClientStream,
+    request: Request<B>,
+) -> Result<(Response<Incoming>, Aborting<()>), ConnectError>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let broken = |error: hyper::Error| ConnectError::Unreachable {
+        authority: authority.clone(),
+        source: io::Error::other(error),
+    };
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(RESPONSE_HEAD_BYTES_MAX).title_case_headers(true);
+    let body = request.map(|body| body.map_err(Into::into).boxed_unsync());
+    let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    let driver = Aborting(tokio::spawn(async move { drop(connection.await) }));
+    let response = sender.send_request(body).await.map_err(broken)?;
+    let by_relay = !response.headers().contains_key(VIA) && response.status().as_u16() >= 400;
+    if by_relay { Err(refused(&response)) } else { Ok((response, driver)) }
+}
+
+/// The request with its path below the entity, and with what the relay needs to see.
+pub(crate) fn below<B>(
+    mut request: Request<B>,
+    relay: &HybridConnection,
+    token: Option<&Token>,
+) -> Result<Request<B>, ConnectError> {
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let path = path.strip_prefix("/").filter(|rest| rest.is_empty() || rest.starts_with('?')).unwrap_or(path);
+    let target = format!("/{}{path}", relay.entity());
+    *request.uri_mut() =
+        target.parse().map_err(|_| ConnectError::NoWebSocket("the address cannot be sent"))?;
+    let host = sendable(&relay.authority().to_string())?;
+    request.headers_mut().insert(HOST, host);
+    if let Some(token) = token {
+        request.headers_mut().insert(TOKEN_HEADER, secret(token)?);
+    }
+    Ok(request)
+}
+
+fn sendable(text: &str) -> Result<HeaderValue, ConnectError> {
+    HeaderValue::from_str(text)
+        .map_err(|_| ConnectError::NoWebSocket("the address or a header cannot be sent"))
+}
+
+fn secret(token: &Token) -> Result<HeaderValue, ConnectError> {
+    let mut value = sendable(token.text.expose_secret())?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
 fn head(request: &OpenRequest<'_>, key: &str) -> Result<Request<Empty<Bytes>>, ConnectError> {
     let unusable = |_| ConnectError::NoWebSocket("the address or a header cannot be sent");
-    let value = |text: &str| HeaderValue::from_str(text).map_err(|_| unusable(()));
     let mut head = Request::new(Empty::new());
-    *head.uri_mut() = request.target.parse().map_err(|_| unusable(()))?;
+    *head.uri_mut() = request.target.parse().map_err(unusable)?;
     let headers = head.headers_mut();
-    headers.insert(HOST, value(&request.authority.to_string())?);
+    headers.insert(HOST, sendable(&request.authority.to_string())?);
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-    headers.insert(SEC_WEBSOCKET_KEY, value(key)?);
+    headers.insert(SEC_WEBSOCKET_KEY, sendable(key)?);
     if let Some(token) = request.token {
-        let mut token = value(token.text.expose_secret())?;
-        token.set_sensitive(true);
-        headers.insert(TOKEN_HEADER, token);
+        headers.insert(TOKEN_HEADER, secret(token)?);
     }
     headers.extend(request.headers.clone());
     Ok(head)
@@ -299,6 +409,21 @@ fn check(headers: &HeaderMap, key: &str) -> Result<(), ConnectError> {
         return Err(ConnectError::NoWebSocket("the answer has an extension that was not asked for"));
     }
     Ok(())
+}
+
+/// The subprotocol must be one that was offered; none is fine when none was.
+fn check_subprotocol(answer: &HeaderMap, request: &HeaderMap) -> Result<(), ConnectError> {
+    let words = |headers: &HeaderMap| -> Vec<String> {
+        let values = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).map(|word| word.trim().to_owned()).collect()
+    };
+    let offered = words(request);
+    match words(answer).as_slice() {
+        [] if offered.is_empty() => Ok(()),
+        [] => Err(ConnectError::NoWebSocket("the other side takes none of the subprotocols")),
+        [chosen] if offered.contains(chosen) => Ok(()),
+        _ => Err(ConnectError::NoWebSocket("the other side chose a subprotocol that was not offered")),
+    }
 }
 
 /// Why a connection could not be opened.
@@ -355,6 +480,21 @@ impl ConnectError {
             Self::Refused { status, .. } => Some(*status),
             _ => None,
         }
+    }
+
+    /// The tracking id of a refusal, as it stands in the relay's log; listeners that reject give none.
+    ///
+    /// ```
+    /// use rs_relay::client::ConnectError;
+    ///
+    /// let reason = "There are no listeners connected for the endpoint. TrackingId:6f_G11, SystemTracker:sb://ns/hyco".into();
+    /// assert_eq!(ConnectError::Refused { status: 404, reason }.tracking_id(), Some("6f_G11"));
+    /// ```
+    #[must_use]
+    pub fn tracking_id(&self) -> Option<&str> {
+        let Self::Refused { reason, .. } = self else { return None };
+        let (_, rest) = reason.split_once("TrackingId:")?;
+        rest.split([',', ' ']).next().filter(|id| !id.is_empty())
     }
 
     /// Whether a sender was told that nobody listens: 404, 502 or 503, which relays use alike.

@@ -3,10 +3,20 @@
 //! [`Listener`] holds a control channel for ever and yields connections; [`Sender`] reaches a listener. Both give a
 //! [`RelayStream`], an ordinary byte stream. They speak to [`crate::server`] and to Azure's own service alike.
 
+pub mod backoff;
 mod connector;
+mod dialer;
+#[cfg(feature = "azure")]
+mod entra;
+mod http;
+mod incoming;
 mod keep_alive;
+mod keeper;
 mod listener;
+mod messages;
+mod rendezvous;
 mod sender;
+mod status;
 mod stream;
 mod tokens;
 
@@ -14,10 +24,17 @@ use std::sync::Arc;
 
 use crate::proto::{Authority, ConnectionString, Credential, EntityPath, SasToken};
 
-pub use connector::{ConnectError, Connector, ConnectorBuilder, ConnectorError, Dialer, TcpDialer, Trust};
+pub use connector::{ConnectError, Connector, ConnectorBuilder, ConnectorError, Trust};
+pub use dialer::{Dialer, TcpDialer};
+#[cfg(feature = "azure")]
+pub use entra::{EntraTokens, RELAY_SCOPE};
+pub use http::{CONTROL_BODY_BYTES_MAX, REQUESTS_MAX, RequestBody, RequestInfo, STREAM_AFTER};
+pub use incoming::{AcceptError, Incoming};
 pub use keep_alive::KeepAlive;
-pub use listener::{AcceptError, Incoming, Listener, ListenerBuilder, OfflineCause, Status, StatusWatch};
-pub use sender::{ConnectOptions, Sender};
+pub use listener::{Listener, ListenerBuilder};
+pub use messages::{Message, MessageReceiver, MessageSender, MessageStream};
+pub use sender::{ConnectOptions, ResponseBody, Sender};
+pub use status::{OfflineCause, Status, StatusWatch};
 pub use stream::RelayStream;
 pub use tokens::{Audience, ReadyToken, SasKeyProvider, Token, TokenProvider, TokenProviderError};
 
@@ -98,6 +115,13 @@ impl HybridConnection {
         match &self.tokens {
             Some(tokens) => tokens.token(&audience).await.map(Some),
             None => Ok(None),
+        }
+    }
+
+    /// The relay took no notice of the last token.
+    fn token_was_refused(&self) {
+        if let Some(tokens) = &self.tokens {
+            tokens.refused();
         }
     }
 }

@@ -18,10 +18,13 @@ use tokio::time::Instant;
 
 use super::connector::Opened;
 use super::keep_alive::{KeepAlive, SILENT_INTERVALS_MAX};
+use super::messages::MessageStream;
 use crate::net::random::Masks;
 use crate::net::{BoxedStream, Upgraded};
 use crate::proto::frame::{self, CloseReason, ControlBudget, Decoder, Item, Kind, Opcode, Role};
 use crate::proto::limits::FRAME_PAYLOAD_BYTES_MAX;
+
+const BROKEN: &str = "the relay broke the WebSocket protocol";
 
 /// Bytes asked for with one read.
 const READ_BYTES: usize = 32 * 1024;
@@ -81,6 +84,65 @@ impl RelayStream {
     #[must_use]
     pub fn close_reason(&self) -> Option<Option<CloseReason>> {
         self.core().peer_close.clone()
+    }
+
+    /// Sends and receives whole messages, text and binary, instead of bytes. One that is longer than `bytes_max` ends the
+    /// connection with 1009.
+    ///
+    /// What was read or written before stays as it was: change over before the first byte.
+    #[must_use]
+    pub fn into_messages(self, bytes_max: usize) -> MessageStream {
+        MessageStream::new(self, bytes_max)
+    }
+
+    /// A part of a message, appended to `message`; `None` at an end in order. One that makes it longer than `bytes_max`
+    /// ends the connection.
+    pub(super) fn poll_piece(
+        &self,
+        cx: &mut Context<'_>,
+        message: &mut Vec<u8>,
+        bytes_max: usize,
+    ) -> Poll<io::Result<Option<Piece>>> {
+        let mut core = self.core();
+        let was_open = core.peer_close.is_none();
+        let polled = core.poll_piece(cx);
+        if was_open && core.peer_close.is_some() {
+            self.half_closed.notify_one();
+        }
+        let piece = ready!(polled)?;
+        let ready = core.ready.clone();
+        if message.len() + ready.len() > bytes_max {
+            core.fail(CloseReason::TOO_BIG, "a message was longer than it may be");
+            let _ = core.poll_output(cx, Who::Reader);
+            let text = format!("a message was longer than {bytes_max} bytes");
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, text)));
+        }
+        message.extend_from_slice(&core.input[ready]);
+        Poll::Ready(Ok(piece))
+    }
+
+    pub(super) fn poll_frame(
+        &self,
+        cx: &mut Context<'_>,
+        opcode: Opcode,
+        fin: bool,
+        payload: &[u8],
+    ) -> Poll<io::Result<()>> {
+        self.core().poll_frame(cx, opcode, fin, payload)
+    }
+
+    pub(super) fn poll_close(&self, cx: &mut Context<'_>, reason: &CloseReason) -> Poll<io::Result<()>> {
+        self.core().poll_close(cx, reason)
+    }
+
+    pub(super) fn poll_flushed(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.core().poll_output(cx, Who::Writer)
+    }
+
+    /// A text message was no text.
+    pub(super) fn not_text(&self) -> io::Error {
+        self.core().fail(CloseReason::INVALID_DATA, "a text message was no UTF-8");
+        io::Error::new(io::ErrorKind::InvalidData, "a text message was no UTF-8")
     }
 
     fn core(&self) -> MutexGuard<'_, Core> {
@@ -171,6 +233,14 @@ impl From<Dead> for io::Error {
     }
 }
 
+/// Part of a message.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Piece {
+    pub(super) kind: Kind,
+    /// Whether the message ends with it.
+    pub(super) last: bool,
+}
+
 struct Core {
     io: BoxedStream,
     decoder: Decoder,
@@ -182,6 +252,8 @@ struct Core {
     raw: Range<usize>,
     /// Bytes of it that are for the reader.
     ready: Range<usize>,
+    /// What they are part of, until the reader has learned it.
+    piece: Option<Piece>,
     /// Frames to write; the first `written` bytes are done with.
     output: Vec<u8>,
     written: usize,
@@ -207,6 +279,7 @@ impl Core {
             raw: 0..input.len(),
             input,
             ready: 0..0,
+            piece: None,
             output: Vec::new(),
             written: 0,
             unflushed: false,
@@ -220,17 +293,40 @@ impl Core {
         }
     }
 
+    /// Fills the buffer with what is there: few large reads make few large writes behind them.
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.reader = None;
-        loop {
+        let before = buf.filled().len();
+        while buf.remaining() > 0 {
             if !self.ready.is_empty() {
                 let count = self.ready.len().min(buf.remaining());
                 buf.put_slice(&self.input[self.ready.start..self.ready.start + count]);
                 self.ready.start += count;
-                return Poll::Ready(Ok(()));
+                continue;
+            }
+            match self.poll_piece(cx) {
+                Poll::Ready(Ok(Some(_))) => {}
+                // An end or an error is told when it is asked for again. Until then nobody waits.
+                _ if buf.filled().len() > before => {
+                    self.reader = None;
+                    break;
+                }
+                Poll::Ready(ended) => return Poll::Ready(ended.map(drop)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Waits for a piece of a message, which `ready` then points to; `None` at an end in order. Drops what `ready` points to.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Piece>>> {
+        self.reader = None;
+        self.ready = 0..0;
+        loop {
+            if let Some(piece) = self.piece.take() {
+                return Poll::Ready(Ok(Some(piece)));
             }
             if let Some(close) = &self.peer_close {
-                return Poll::Ready(end_of(close.as_ref(), self.going_away_is_end));
+                return Poll::Ready(end_of(close.as_ref(), self.going_away_is_end).map(|()| None));
             }
             if let Some(dead) = self.dead {
                 return Poll::Ready(Err(dead.into()));
@@ -273,12 +369,17 @@ impl Core {
     fn parse(&mut self) -> io::Result<bool> {
         let step = self.decoder.next(&mut self.input[self.raw.clone()]);
         let step = step.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
-        let Some(step) = step.inspect_err(|_| self.fail(CloseReason::PROTOCOL))? else { return Ok(false) };
+        let Some(step) = step.inspect_err(|_| self.fail(CloseReason::PROTOCOL, BROKEN))? else {
+            return Ok(false);
+        };
         let start = self.raw.start;
         self.raw.start += step.consumed;
         let at = |range: Range<usize>| start + range.start..start + range.end;
         match step.item {
-            Item::Data { payload, .. } => self.ready = at(payload),
+            Item::Data { kind, last, payload, .. } => {
+                self.ready = at(payload);
+                self.piece = Some(Piece { kind, last });
+            }
             Item::Ping(payload) => {
                 self.spend()?;
                 let payload = self.input[at(payload)].to_vec();
@@ -297,40 +398,56 @@ impl Core {
         if self.budget.spend(Instant::now().into_std()) {
             return Ok(());
         }
-        self.fail(CloseReason::POLICY);
+        self.fail(CloseReason::POLICY, BROKEN);
         Err(io::Error::new(io::ErrorKind::InvalidData, "the relay sends too many Pings"))
     }
 
     /// The other side broke the protocol: says so and is dead from then on.
-    fn fail(&mut self, code: u16) {
+    fn fail(&mut self, code: u16, why: &'static str) {
         self.queue_control(Opcode::Close, &CloseReason::new(code, "").to_payload());
         self.close_sent = true;
-        self.dead = Some(Dead(io::ErrorKind::InvalidData, "the relay broke the WebSocket protocol"));
+        self.dead = Some(Dead(io::ErrorKind::InvalidData, why));
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        if data.is_empty() && self.dead.is_none() && !self.close_sent {
+            return Poll::Ready(Ok(0));
+        }
+        let count = data.len().min(FRAME_PAYLOAD_BYTES_MAX);
+        self.poll_frame(cx, Opcode::Begin(Kind::Binary), true, &data[..count]).map_ok(|()| count)
+    }
+
+    /// Sends a frame as soon as those before it are written.
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        opcode: Opcode,
+        fin: bool,
+        payload: &[u8],
+    ) -> Poll<io::Result<()>> {
         if let Some(dead) = self.dead {
             return Poll::Ready(Err(dead.into()));
         }
         if self.close_sent {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        if data.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
         ready!(self.poll_output(cx, Who::Writer))?;
-        let count = data.len().min(FRAME_PAYLOAD_BYTES_MAX);
         let mask = Some(self.masks.draw());
-        frame::append_frame(&mut self.output, Opcode::Begin(Kind::Binary), true, &data[..count], mask);
+        frame::append_frame(&mut self.output, opcode, fin, payload, mask);
         match self.poll_bytes(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            _ => Poll::Ready(Ok(count)),
+            _ => Poll::Ready(Ok(())),
         }
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_close(cx, &CloseReason::new(CloseReason::NORMAL, ""))
+    }
+
+    /// Ends the own direction. The first reason counts.
+    fn poll_close(&mut self, cx: &mut Context<'_>, reason: &CloseReason) -> Poll<io::Result<()>> {
         if !self.close_sent {
-            self.queue_control(Opcode::Close, &CloseReason::new(CloseReason::NORMAL, "").to_payload());
+            self.queue_control(Opcode::Close, &reason.to_payload());
             self.close_sent = true;
         }
         if self.dead.is_some() {

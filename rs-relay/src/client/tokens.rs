@@ -43,6 +43,10 @@ pub trait TokenProvider: Debug + Send + Sync {
     ///
     /// [`TokenProviderError`] with a text that shows no secret.
     async fn token(&self, audience: &Audience<'_>) -> Result<Token, TokenProviderError>;
+
+    /// A relay refused the last token, with 401 or by closing a control channel with 1008. A provider that keeps tokens
+    /// forgets it, so that the next attempt brings a fresh one. Does nothing by default.
+    fn refused(&self) {}
 }
 
 /// Mints shared access signatures from the key of a rule.
