@@ -6,6 +6,8 @@
 
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "config")]
+pub mod config;
 #[cfg(feature = "net")]
 mod net;
 pub mod proto;
@@ -13,4 +15,4 @@ pub mod proto;
 pub mod server;
 
 #[cfg(feature = "net")]
-pub use net::{BoxedStream, Clock, ManualClock, Stream, SystemClock};
+pub use net::{BoxedStream, Clock, ManualClock, ReadAhead, Stream, SystemClock};

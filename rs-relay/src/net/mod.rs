@@ -3,6 +3,7 @@
 mod clock;
 pub(crate) mod handshake;
 pub(crate) mod random;
+mod read_ahead;
 pub(crate) mod socket;
 
 use std::io;
@@ -11,7 +12,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::proto::limits::FRAME_PAYLOAD_BYTES_MAX;
+
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use read_ahead::ReadAhead;
 
 /// A byte stream in both directions: what TCP, TLS and pipes have in common.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -28,6 +32,10 @@ pub(crate) struct Upgraded {
     /// Bytes behind the head that were read already; often the peer's first frames.
     pub(crate) early: Bytes,
 }
+
+/// Encrypted bytes that rustls may hold for one connection: a whole frame of the largest size with its heads, and as much
+/// again for what else goes out with it. Its own bound of 64 KiB would cut each such frame in two writes.
+pub(crate) const TLS_BUFFER_BYTES: usize = 2 * FRAME_PAYLOAD_BYTES_MAX;
 
 /// How long a closing stream is read on, so that the peer gets what was written last.
 pub(crate) const LINGER: Duration = Duration::from_secs(2);

@@ -1,7 +1,8 @@
-//! A WebSocket that carries short messages: the control channel.
+//! A WebSocket that carries short text messages and binary bodies: the control channel, and the rendezvous of an HTTP request.
 //!
-//! One owner reads and writes, so that nothing ever comes between the parts of a message. Messages, the queue of what is
-//! to be written, and the number of control frames are bounded. Pings are answered here.
+//! One owner reads and writes, so that nothing ever comes between a message and its body. Text messages, the queue of what
+//! is to be written, and the number of control frames are bounded; binary messages are handed on piece by piece. Pings are
+//! answered here.
 
 use std::future::poll_fn;
 use std::io;
@@ -15,12 +16,17 @@ use tokio::time::Instant;
 use super::random::Masks;
 use super::{BoxedStream, Upgraded};
 use crate::proto::frame::{self, CloseReason, ControlBudget, Decoder, FrameError, Item, Kind, Opcode, Role};
+use crate::proto::limits::FRAME_PAYLOAD_BYTES_MAX;
 
-/// Bytes asked for with one read.
+/// Bytes asked for with one read, at first and after each read that did not fill them.
 const READ_BYTES: usize = 4 * 1024;
 
-/// Bytes that may wait to be written before reading stops.
-const BACKLOG_BYTES_MAX: usize = 128 * 1024;
+/// Bytes asked for with one read while the peer sends much.
+const READ_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes that may wait to be written before reading stops. Owners queue less than that by themselves: two peers that
+/// both wait for the other to read would never end.
+const BACKLOG_BYTES_MAX: usize = 1024 * 1024;
 
 /// How long a peer may take nothing of what waits for it.
 const WRITE_WAIT: Duration = Duration::from_secs(15);
@@ -29,7 +35,15 @@ const WRITE_WAIT: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(crate) enum Event {
     Text(String),
-    Binary,
+    /// Bytes of a binary message, as they come: the message is not collected.
+    Data {
+        bytes: Vec<u8>,
+        /// Whether the message begins with them.
+        #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "only the server has to know"))]
+        first: bool,
+        /// Whether the message ends with them.
+        last: bool,
+    },
     Ping,
     Pong,
     /// The peer has closed; nothing more comes. The answer is queued already.
@@ -74,6 +88,7 @@ pub(crate) struct Socket {
     /// Bytes read; the first `parsed` are done with.
     input: Vec<u8>,
     parsed: usize,
+    read_bytes: usize,
     /// Bytes to write; the first `written` are done with.
     output: Vec<u8>,
     written: usize,
@@ -96,6 +111,7 @@ impl Socket {
             masks: (role == Role::Client).then(Masks::new),
             input: upgraded.early.to_vec(),
             parsed: 0,
+            read_bytes: READ_BYTES,
             output: Vec::new(),
             written: 0,
             unflushed: false,
@@ -124,33 +140,47 @@ impl Socket {
     }
 
     pub(crate) fn queue_text(&mut self, text: &str) {
-        self.queue(Opcode::Begin(Kind::Text), text.as_bytes());
+        self.queue(Opcode::Begin(Kind::Text), true, text.as_bytes());
+    }
+
+    /// Queues bytes of a binary message, cut into frames that every client takes. `first` begins the message, `last` ends it.
+    pub(crate) fn queue_data(&mut self, bytes: &[u8], first: bool, last: bool) {
+        let mut opcode = if first { Opcode::Begin(Kind::Binary) } else { Opcode::Continuation };
+        let (mut piece, mut rest) = bytes.split_at(bytes.len().min(FRAME_PAYLOAD_BYTES_MAX));
+        loop {
+            self.queue(opcode, last && rest.is_empty(), piece);
+            if rest.is_empty() {
+                return;
+            }
+            (piece, rest) = rest.split_at(rest.len().min(FRAME_PAYLOAD_BYTES_MAX));
+            opcode = Opcode::Continuation;
+        }
     }
 
     pub(crate) fn queue_ping(&mut self) {
         self.budget.allow_answer();
-        self.queue(Opcode::Ping, b"");
+        self.queue(Opcode::Ping, true, b"");
     }
 
     #[cfg(feature = "client")]
     pub(crate) fn queue_pong(&mut self) {
-        self.queue(Opcode::Pong, b"");
+        self.queue(Opcode::Pong, true, b"");
     }
 
     /// Queues a Close, once.
     pub(crate) fn queue_close(&mut self, reason: Option<&CloseReason>) {
         let payload = reason.map(CloseReason::to_payload).unwrap_or_default();
-        self.queue(Opcode::Close, &payload);
+        self.queue(Opcode::Close, true, &payload);
         self.close_sent = true;
     }
 
-    fn queue(&mut self, opcode: Opcode, payload: &[u8]) {
+    fn queue(&mut self, opcode: Opcode, fin: bool, payload: &[u8]) {
         if !self.close_sent {
             if self.backlog() == 0 {
                 self.moved = Instant::now();
             }
             let mask = self.masks.as_mut().map(Masks::draw);
-            frame::append_frame(&mut self.output, opcode, true, payload, mask);
+            frame::append_frame(&mut self.output, opcode, fin, payload, mask);
         }
     }
 
@@ -161,6 +191,22 @@ impl Socket {
     /// Nothing is lost when the future is dropped.
     pub(crate) async fn next(&mut self) -> Result<Event, SocketError> {
         poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// As [`Socket::next`]; `None` as soon as what waits to be written has become `limit` bytes or less, if it was more. For
+    /// owners that stop queueing above a limit: nothing else would tell them to go on.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when the future is dropped.
+    pub(crate) async fn next_or_room(&mut self, limit: usize) -> Result<Option<Event>, SocketError> {
+        let crowded = self.backlog() > limit;
+        poll_fn(|cx| match self.poll_next(cx) {
+            Poll::Ready(event) => Poll::Ready(event.map(Some)),
+            Poll::Pending if crowded && self.backlog() <= limit => Poll::Ready(Ok(None)),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
     }
 
     /// Writes all that is queued.
@@ -199,13 +245,18 @@ impl Socket {
         self.input.drain(..self.parsed);
         self.parsed = 0;
         let filled = self.input.len();
-        self.input.resize(filled + READ_BYTES, 0);
+        self.input.resize(filled + self.read_bytes, 0);
         let mut buffer = ReadBuf::new(&mut self.input[filled..]);
         let polled = Pin::new(&mut self.io).poll_read(cx, &mut buffer);
         let read = buffer.filled().len();
         self.input.truncate(filled + read);
+        if self.input.is_empty() {
+            // A channel that waits holds no buffer: there are thousands of them.
+            self.input = Vec::new();
+        }
         ready!(polled)?;
         self.heard = true;
+        self.read_bytes = if read == self.read_bytes { READ_BYTES_MAX } else { READ_BYTES };
         if read == 0 { Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())) } else { Poll::Ready(Ok(())) }
     }
 
@@ -237,19 +288,26 @@ impl Socket {
             self.parsed += step.consumed;
             let at = |range: std::ops::Range<usize>| start + range.start..start + range.end;
             match step.item {
-                Item::Data { kind, last, payload, .. } => {
+                Item::Data { kind: Kind::Binary, first, last, payload } => {
+                    if first || last || !payload.is_empty() {
+                        let bytes = self.input[at(payload)].to_vec();
+                        return Ok(Some(Event::Data { bytes, first, last }));
+                    }
+                }
+                Item::Data { kind: Kind::Text, last, payload, .. } => {
                     if self.message.len() + payload.len() > self.message_bytes_max {
                         return Err(SocketError::TooBig(self.message_bytes_max));
                     }
                     self.message.extend_from_slice(&self.input[at(payload)]);
                     if last {
-                        return self.message_done(kind).map(Some);
+                        let text = String::from_utf8(std::mem::take(&mut self.message));
+                        return text.map(|text| Some(Event::Text(text))).map_err(|_| SocketError::NotText);
                     }
                 }
                 Item::Ping(payload) => {
                     self.spend()?;
                     let payload = self.input[at(payload)].to_vec();
-                    self.queue(Opcode::Pong, &payload);
+                    self.queue(Opcode::Pong, true, &payload);
                     return Ok(Some(Event::Ping));
                 }
                 Item::Pong(_) => {
@@ -262,14 +320,6 @@ impl Socket {
                     return Ok(Some(Event::Close(reason)));
                 }
             }
-        }
-    }
-
-    fn message_done(&mut self, kind: Kind) -> Result<Event, SocketError> {
-        let message = std::mem::take(&mut self.message);
-        match kind {
-            Kind::Text => String::from_utf8(message).map(Event::Text).map_err(|_| SocketError::NotText),
-            Kind::Binary => Ok(Event::Binary),
         }
     }
 

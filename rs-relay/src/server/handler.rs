@@ -1,10 +1,9 @@
 //! One request: the checks in their order, the answer, and what goes on behind a 101.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
 use hyper::header::{
@@ -18,55 +17,80 @@ use secrecy::SecretString;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::namespace::{Offer, Verdict};
-use super::{RelayServer, control, join};
+use super::door::Ticket;
+use super::http::{self, AnswerBody, Served};
+use super::namespace::{Namespace, Offer, Verdict};
+use super::{RelayServer, control, exchange, join};
 use crate::net::handshake::{TOKEN_HEADER, accept_key, client_key};
 use crate::net::socket::Socket;
 use crate::net::{Stream, Upgraded};
 use crate::proto::frame::Role;
+use crate::proto::http::{Responses, header_case};
 use crate::proto::limits::CONTROL_MESSAGE_BYTES_MAX;
+use crate::proto::registry::Meeting;
 use crate::proto::{Action, Authority, Headers, Refusal, Right, Target, TokenError};
 
-type Answer = Response<Full<Bytes>>;
+type Answer = Response<AnswerBody>;
+
+/// Target of the access log's events: one each for who listens, is joined, is answered, is refused, and who has left. They
+/// have paths, names, addresses and tracking ids; never a token, a header or a query.
+pub(crate) const ACCESS: &str = "relay::access";
 
 /// Answers one request of a connection.
 pub(crate) async fn handle<S: Stream + 'static>(
     server: RelayServer,
     peer: SocketAddr,
+    ticket: Arc<Ticket>,
     mut request: Request<Incoming>,
-) -> Result<Answer, Infallible> {
+) -> Served {
     let upgrade = hyper::upgrade::on(&mut request);
     let path = request.uri().path().to_owned();
-    let tracking = format!("{}_G0", uuid::Uuid::new_v4());
-    let exchange = Exchange { server, peer, tracking, upgrade };
-    let host = exchange.server.namespace.host().to_owned();
-    let (tracking, clock) = (exchange.tracking.clone(), exchange.server.namespace.now().wall);
-    let server = exchange.server.clone();
-    let answer = exchange.run::<S>(&request).await;
-    if answer.is_err() && is_listen(&request) {
+    let websocket = Target::has_marker(&path);
+    let host = host(request.headers());
+    let Some(namespace) = server.namespace_of(host.as_ref()) else {
+        let reason = Refusal::NoEntity.to_string();
+        tracing::info!(target: ACCESS, event = "refused", %peer, path, status = 404, "unknown host");
+        return Ok(refuse(Refusal::NoEntity.status(), &reason, websocket));
+    };
+    let tracking = namespace.tracking_id(None);
+    let (answer, listens) = if websocket {
+        let listens = is_listen(&request);
+        let (server, namespace, tracking) = (server.clone(), Arc::clone(&namespace), tracking.clone());
+        let exchange = Exchange { server, namespace, peer, ticket, tracking, upgrade };
+        (exchange.run::<S>(&request).await, listens)
+    } else {
+        (http::relay(&server, &namespace, peer, request).await, false)
+    };
+    if answer.is_err() && listens {
         hold_back(&server, peer).await;
     }
     Ok(answer.unwrap_or_else(|refusal| {
-        let tracker = format!("sb://{host}{}", path.strip_prefix("/$hc").unwrap_or(&path));
-        let reason = refusal.reason(&tracking, &tracker, clock);
-        tracing::info!(%peer, path, status = refusal.status(), %refusal, tracking, "refused");
-        refuse(refusal.status(), &reason)
+        let status = refusal.status();
+        namespace.metrics.refused(status);
+        let tracker = format!("sb://{}{}", namespace.host(), path.strip_prefix("/$hc").unwrap_or(&path));
+        let reason = refusal.reason(&tracking, &tracker, namespace.now().wall);
+        let name = namespace.host();
+        tracing::info!(target: ACCESS, event = "refused", namespace = name, %peer, path, status, %refusal, tracking);
+        refuse(status, &reason, websocket)
     }))
 }
 
+fn target_of<B>(request: &Request<B>) -> &str {
+    request.uri().path_and_query().map_or("/", |target| target.as_str())
+}
+
 fn is_listen<B>(request: &Request<B>) -> bool {
-    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
-    Target::parse(target).is_ok_and(|target| target.action == Action::Listen)
+    Target::parse(target_of(request)).is_ok_and(|target| target.action == Action::Listen)
 }
 
 /// Slows listeners down that are refused again and again.
 async fn hold_back(server: &RelayServer, peer: SocketAddr) {
-    let delay = server.namespace.times().refusal;
-    if !delay.is_zero() && server.lobby.hold(peer.ip(), Instant::now()) {
+    let delay = server.0.times.refusal;
+    if !delay.is_zero() && server.0.lobby.hold(peer.ip(), Instant::now()) {
         let _released = Released(server);
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
-            () = server.stop.cancelled() => {}
+            () = server.0.stop.cancelled() => {}
         }
     }
 }
@@ -76,32 +100,34 @@ struct Released<'a>(&'a RelayServer);
 
 impl Drop for Released<'_> {
     fn drop(&mut self) {
-        self.0.lobby.release();
+        self.0.0.lobby.release();
     }
 }
 
 struct Exchange {
     server: RelayServer,
+    namespace: Arc<Namespace>,
     peer: SocketAddr,
+    ticket: Arc<Ticket>,
     tracking: String,
     upgrade: OnUpgrade,
 }
 
 impl Exchange {
     async fn run<S: Stream + 'static>(self, request: &Request<Incoming>) -> Result<Answer, Refusal> {
-        let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
-        let target = Target::parse(target)?;
+        let target = Target::parse(target_of(request))?;
         let websocket = request.method() == Method::GET && request.version() == Version::HTTP_11;
         let key = client_key(request.headers()).filter(|_| websocket).ok_or(Refusal::NotWebSocket)?;
         let accept = accept_key(key);
-        if self.server.stop.is_cancelled() {
+        let new_work = matches!(target.action, Action::Listen | Action::Connect);
+        if new_work && self.server.0.stop.is_cancelled() {
             return Err(Refusal::Busy);
         }
         match target.action {
             Action::Listen => self.listen::<S>(&target, request.headers(), &accept),
             Action::Connect => self.connect::<S>(target, request.headers(), &accept).await,
             Action::Accept => self.accept::<S>(target, request.headers(), &accept),
-            Action::Request => Err(Refusal::NoRendezvous),
+            Action::Request => self.meet::<S>(&target, request.headers(), &accept),
         }
     }
 
@@ -111,23 +137,25 @@ impl Exchange {
         headers: &HeaderMap,
         accept: &str,
     ) -> Result<Answer, Refusal> {
-        let namespace = &self.server.namespace;
-        let entity = namespace.listen_entity(&target.path)?;
+        let entity = self.namespace.listen_entity(&target.path)?;
         let token = token(target, headers)?;
-        let authorized = namespace.authorize(token.as_ref(), Right::Listen, &target.path, &entity)?;
         let host = host(headers).ok_or(Refusal::NotWebSocket)?;
-        let (id, commands) = namespace.listen(&entity, host, &authorized)?;
+        let (id, commands) = self.namespace.listen(&entity, &target.path, host, token.as_ref())?;
+        self.namespace.metrics.listens.inc();
         let channel = control::Channel {
             server: self.server.clone(),
+            namespace: self.namespace,
+            ticket: self.ticket,
             entity,
             path: target.path.clone(),
             id,
             peer: self.peer,
             tracking: target.tracking_id.clone().unwrap_or(self.tracking),
             commands,
+            responses: Responses::default(),
         };
         let upgrade = self.upgrade;
-        self.server.tasks.spawn(async move {
+        self.server.0.tasks.spawn(async move {
             match take::<S>(upgrade).await {
                 Some(stream) => {
                     channel.run(Socket::new(stream, Role::Server, CONTROL_MESSAGE_BYTES_MAX)).await;
@@ -144,13 +172,17 @@ impl Exchange {
         headers: &HeaderMap,
         accept: &str,
     ) -> Result<Answer, Refusal> {
-        let namespace = &self.server.namespace;
+        let namespace = &self.namespace;
         let entity = namespace.find_entity(&target.path).ok_or(Refusal::NoEntity)?;
         if !namespace.admits_anonymous_senders(&entity) {
             let token = token(&target, headers)?;
             namespace.authorize(token.as_ref(), Right::Send, &target.path, &entity)?;
         }
-        let tracking_id = target.tracking_id.as_ref().map_or(self.tracking, |id| format!("{id}_G0"));
+        namespace.kinds(&entity).take_websocket()?;
+        let tracking_id = match target.tracking_id.as_deref() {
+            Some(id) => namespace.tracking_id(Some(id)),
+            None => self.tracking,
+        };
         let offer = Offer {
             tracking_id: tracking_id.clone(),
             headers: connect_headers(headers),
@@ -160,16 +192,25 @@ impl Exchange {
         let (waiting, verdict) = namespace.connect(&entity, offer)?;
         let verdict = tokio::select! {
             verdict = verdict => verdict,
-            () = self.server.stop.cancelled() => Ok(Verdict::Refuse(Refusal::Busy)),
+            () = self.server.0.stop.cancelled() => Ok(Verdict::Refuse(Refusal::Busy)),
         };
         drop(waiting);
         match verdict {
             Ok(Verdict::Meet { protocol, stream }) => {
-                let (server, upgrade) = (self.server.clone(), self.upgrade);
-                tracing::info!(peer = %self.peer, %entity, tracking_id, "joined");
-                self.server.tasks.spawn(async move {
+                let (server, upgrade, ticket) = (self.server.clone(), self.upgrade, self.ticket);
+                let metrics = namespace.metrics.clone();
+                let (peer, name) = (self.peer, namespace.host());
+                tracing::info!(target: ACCESS, event = "joined", namespace = name, %entity, %peer, tracking = tracking_id);
+                metrics.joins.inc();
+                metrics.joined.inc();
+                self.server.0.tasks.spawn(async move {
+                    let _ticket = ticket;
                     let (sender, listener) = tokio::join!(take::<S>(upgrade), stream);
-                    join::join(&server, sender, listener.ok(), &tracking_id).await;
+                    let (listener, _its_ticket) = listener.ok().unzip();
+                    let moved = join::join(&server, sender, listener, &tracking_id).await;
+                    metrics.joined.dec();
+                    metrics.from_senders.inc_by(moved.from_sender);
+                    metrics.from_listeners.inc_by(moved.from_listener);
                 });
                 Ok(switch(accept, protocol))
             }
@@ -185,7 +226,7 @@ impl Exchange {
         accept: &str,
     ) -> Result<Answer, Refusal> {
         let id = target.rendezvous.ok_or(Refusal::NoRendezvous)?;
-        let sender = self.server.namespace.accept(&id).ok_or(Refusal::NoRendezvous)?;
+        let sender = self.namespace.accept(&id).ok_or(Refusal::NoRendezvous)?;
         if let Some(rejection) = target.rejection {
             let _ = sender.send(Verdict::Refuse(Refusal::Rejected(rejection)));
             return Err(Refusal::RejectionDone);
@@ -194,13 +235,42 @@ impl Exchange {
         let protocol = headers.get(SEC_WEBSOCKET_PROTOCOL).cloned();
         let verdict = Verdict::Meet { protocol: protocol.clone(), stream };
         sender.send(verdict).map_err(|_| Refusal::NoRendezvous)?;
-        let upgrade = self.upgrade;
-        self.server.tasks.spawn(async move {
+        let (upgrade, ticket) = (self.upgrade, self.ticket);
+        self.server.0.tasks.spawn(async move {
             if let Some(stream) = take::<S>(upgrade).await {
-                let _ = meet.send(stream);
+                let _ = meet.send((stream, ticket));
             }
         });
         Ok(switch(accept, protocol))
+    }
+}
+
+impl Exchange {
+    /// A listener at the rendezvous of an HTTP request.
+    fn meet<S: Stream + 'static>(
+        self,
+        target: &Target,
+        headers: &HeaderMap,
+        accept: &str,
+    ) -> Result<Answer, Refusal> {
+        let id = target.rendezvous.clone().ok_or(Refusal::NoRendezvous)?;
+        let authority = host(headers).ok_or(Refusal::NotWebSocket)?;
+        let meeting = self.namespace.meet(&id).ok_or(Refusal::NoRendezvous)?;
+        let (server, upgrade, ticket) = (self.server.clone(), self.upgrade, self.ticket);
+        self.server.0.tasks.spawn(async move {
+            let _ticket = ticket;
+            let stream = take::<S>(upgrade).await;
+            let socket = stream.map(|stream| Socket::new(stream, Role::Server, CONTROL_MESSAGE_BYTES_MAX));
+            match (meeting, socket) {
+                (Meeting::Sender(caller), Some(socket)) => {
+                    exchange::run(&server, *caller, (authority, id), socket).await;
+                }
+                (Meeting::Sender(caller), None) => caller.refuse(Refusal::ListenerLost),
+                (Meeting::Late, Some(socket)) => exchange::discard(&server, socket).await,
+                (Meeting::Late, None) => {}
+            }
+        });
+        Ok(switch(accept, None))
     }
 }
 
@@ -235,21 +305,8 @@ fn connect_headers(headers: &HeaderMap) -> Headers {
     kept
 }
 
-/// The usual spelling of a header name. HTTP does not care, some applications do.
-fn header_case(name: &str) -> String {
-    let word = |word: &str| match word {
-        "websocket" => "WebSocket".to_owned(),
-        "id" => "ID".to_owned(),
-        word => {
-            let mut letters = word.chars();
-            letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect()
-        }
-    };
-    name.split('-').map(word).collect::<Vec<String>>().join("-")
-}
-
 fn switch(accept: &str, protocol: Option<HeaderValue>) -> Answer {
-    let mut answer = Response::new(Full::default());
+    let mut answer = Response::new(AnswerBody::Whole(Bytes::new()));
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = answer.headers_mut();
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -263,32 +320,16 @@ fn switch(accept: &str, protocol: Option<HeaderValue>) -> Answer {
     answer
 }
 
-fn refuse(status: u16, reason: &str) -> Answer {
-    let mut answer = Response::new(Full::from(format!("{reason}\n")));
+/// An HTTP sender may keep its connection for the next request.
+fn refuse(status: u16, reason: &str, close: bool) -> Answer {
+    let mut answer = Response::new(AnswerBody::Whole(format!("{reason}\n").into()));
     *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if let Ok(reason) = ReasonPhrase::try_from(reason.as_bytes()) {
         answer.extensions_mut().insert(reason);
     }
-    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    if close {
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=us-ascii"));
     answer
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn header_names_are_spelled_as_usual() {
-        let table = [
-            ("sec-websocket-key", "Sec-WebSocket-Key"),
-            ("host", "Host"),
-            ("x-request-id", "X-Request-ID"),
-            ("0", "0"),
-            ("--", "--"),
-        ];
-        for (name, expected) in table {
-            assert_eq!(header_case(name), expected);
-        }
-    }
 }

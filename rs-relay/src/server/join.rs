@@ -52,13 +52,16 @@ pub(crate) async fn join(
     sender: Option<Upgraded>,
     listener: Option<Upgraded>,
     tracking: &str,
-) {
+) -> Moved {
     let (sender, listener) = match (sender, listener) {
         (Some(sender), Some(listener)) => (sender, listener),
-        (Some(left), None) | (None, Some(left)) => return farewell(left).await,
-        (None, None) => return,
+        (Some(left), None) | (None, Some(left)) => {
+            farewell(left).await;
+            return Moved::default();
+        }
+        (None, None) => return Moved::default(),
     };
-    let times = server.namespace.times();
+    let times = server.0.times;
     let mut pair = Pair {
         sender: Leg::new(sender),
         listener: Leg::new(listener),
@@ -68,7 +71,7 @@ pub(crate) async fn join(
     };
     let end = tokio::select! {
         end = pair.run() => end,
-        () = server.cut.cancelled() => End::Cut,
+        () = server.0.cut.cancelled() => End::Cut,
     };
     tracing::info!(
         tracking,
@@ -77,7 +80,16 @@ pub(crate) async fn join(
         received = pair.listener.received,
         "connection ended"
     );
+    let moved = Moved { from_sender: pair.sender.received, from_listener: pair.listener.received };
     pair.finish(end).await;
+    moved
+}
+
+/// Bytes that came, frames included.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Moved {
+    pub(crate) from_sender: u64,
+    pub(crate) from_listener: u64,
 }
 
 /// The other side got lost between its handshake and here.

@@ -1,228 +1,92 @@
 //! The self-hosted relay.
 //!
-//! [`RelayServer`] holds one namespace: who may do what, who listens, who waits. [`RelayServer::serve`] serves it on a
+//! [`RelayServer`] holds namespaces: who may do what, who listens, who waits. [`RelayServer::serve`] serves them on a
 //! [`Transport`]: TCP with TLS by [`TlsTransport`], or anything else that yields byte streams. Several transports may serve
-//! one namespace at the same time.
+//! one server at the same time. WebSockets and HTTP requests come in on the same port.
+//!
+//! | | |
+//! | --- | --- |
+//! | [`RelayServer::builder`] | hosts, keys, issuers, entities, limits |
+//! | [`RelayServer::reconfigure`] | the same, while it runs |
+//! | [`RelayServer::shutdown`] | the end, in order |
+//! | [`RelayServer::serve_admin`] | health and numbers for operators |
+//!
+//! Memory is bounded by constants, whatever the peers do:
+//!
+//! | | at most |
+//! | --- | --- |
+//! | a connection before its handshake | 16 KiB of head |
+//! | a listener | 128 KiB to be written and one message with its body (128 KiB) on top; 192 KiB of what it sends |
+//! | a sender that waits | its head, 16 KiB, and the body of an HTTP request up to 64 KiB |
+//! | a joined connection | two buffers of 64 KiB |
+//! | the rendezvous of an HTTP request | 256 KiB in each direction |
+//!
+//! Two customers on one server, who cannot see each other:
+//!
+//! ```
+//! use rs_relay::proto::{AuthorizationRule, NamespaceSettings, Right, Rules, SharedKey};
+//! use rs_relay::server::RelayServer;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let customer = |host: &str| -> Result<NamespaceSettings, Box<dyn std::error::Error>> {
+//!     let root = AuthorizationRule::new("root".parse()?, [Right::Manage], SharedKey::generate()?);
+//!     Ok(NamespaceSettings::new([host.parse()?]).rules(Rules::new([root])?))
+//! };
+//! let (one, other) = (customer("one.relay.example.test")?, customer("other.relay.example.test")?);
+//! let server = RelayServer::with_namespace(one).namespace(other.clone()).build()?;
+//!
+//! // Later: new settings, without an interruption for those whose keys are still good.
+//! let done = server.reconfigure(vec![other])?;
+//! assert_eq!(done.listeners_closed, 0);
+//! // Two namespaces of one name are noticed, and nothing is changed.
+//! assert!(server.reconfigure(vec![customer("a.example.test")?, customer("A.example.test.")?]).is_err());
+//! # Ok(())
+//! # }
+//! ```
 
+mod admin;
+mod builder;
+mod certificates;
 mod control;
 mod dev_certificate;
+mod door;
+mod exchange;
 mod handler;
+mod http;
+mod issuers;
 mod join;
 mod lobby;
+mod metrics;
 mod namespace;
 mod transport;
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::net::{Clock, SystemClock};
-use crate::proto::limits::HEAD_BYTES_MAX;
-use crate::proto::registry::Limits;
-use crate::proto::{Authority, EntityPath, Refusal, Rules};
+use crate::proto::{Authority, EntityPath, NamespaceSettings, host_name};
 
+pub use crate::proto::{EntitySettings, Kinds};
+pub(crate) use builder::Times;
+pub use builder::{ConfigError, RelayServerBuilder};
+pub use certificates::Certificate;
 pub use dev_certificate::{DevAuthority, DevCertificate, DevCertificateError, dev_certificate};
-use lobby::{Lobby, Place};
+use door::{Door, Stranger};
+pub use issuers::IssuerError;
+use lobby::Lobby;
+use metrics::Metrics;
 use namespace::Namespace;
+pub use namespace::Reloaded;
 pub use transport::{PlainTransport, TlsTransport, TlsTransportError, Transport};
 
-/// How a hybrid connection is set up.
-///
-/// # Defaults
-///
-/// No rules of its own (those of the namespace hold); senders need a token.
-#[derive(Debug, Clone, Default)]
-pub struct EntitySettings {
-    rules: Rules,
-    anonymous_senders: bool,
-}
-
-impl EntitySettings {
-    /// The defaults.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Rules that hold for this entity only, looked at before those of the namespace.
-    #[must_use]
-    pub fn rules(self, rules: Rules) -> Self {
-        Self { rules, ..self }
-    }
-
-    /// Lets senders connect without a token. Listeners always need one.
-    #[must_use]
-    pub fn dangerous_anonymous_senders(self) -> Self {
-        Self { anonymous_senders: true, ..self }
-    }
-}
-
-/// Times of the server.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Times {
-    /// From the first byte to the end of the request's head.
-    pub(crate) handshake: Duration,
-    /// Between two Pings of ours.
-    pub(crate) ping: Duration,
-    /// How long a half-closed peer may be silent.
-    pub(crate) half_close: Duration,
-    /// How long the second and later refusals of listeners of one address are held back.
-    pub(crate) refusal: Duration,
-}
-
-/// A server could not be set up.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// No name was given.
-    #[error("the relay has no host name; give the names under which clients reach it")]
-    NoHost,
-    /// More entities were declared than fit.
-    #[error("too many hybrid connections are declared")]
-    TooManyEntities,
-    /// A time is zero or longer than a day.
-    #[error("{what} must be longer than zero and at most a day")]
-    Time {
-        /// Which time.
-        what: &'static str,
-    },
-}
-
-/// Settings of a [`RelayServer`].
-///
-/// # Defaults
-///
-/// Entities come into being when somebody listens; limits as Azure's; handshake within 10 s; a Ping every 30 s, and a peer
-/// that leaves three in a row unanswered is dropped; a half-closed peer may be silent for 10 s.
-#[derive(Debug)]
-pub struct RelayServerBuilder {
-    hosts: Vec<Authority>,
-    public: Option<Authority>,
-    rules: Rules,
-    declared: Vec<(EntityPath, EntitySettings)>,
-    create_on_listen: bool,
-    limits: Limits,
-    times: Times,
-    clock: Arc<dyn Clock>,
-}
-
-impl RelayServerBuilder {
-    /// Rules that hold in the whole namespace. Without any, and without rules on an entity, nobody gets in.
-    #[must_use]
-    pub fn rules(self, rules: Rules) -> Self {
-        Self { rules, ..self }
-    }
-
-    /// Makes a hybrid connection that exists whether somebody listens or not.
-    #[must_use]
-    pub fn entity(mut self, path: EntityPath, settings: EntitySettings) -> Self {
-        self.declared.push((path, settings));
-        self
-    }
-
-    /// Refuses listeners on entities that were not declared, with 404.
-    #[must_use]
-    pub fn declared_entities_only(self) -> Self {
-        Self { create_on_listen: false, ..self }
-    }
-
-    /// Host and port to put into rendezvous addresses. By default what each listener has put into its `Host` header.
-    #[must_use]
-    pub fn public_authority(self, authority: Authority) -> Self {
-        Self { public: Some(authority), ..self }
-    }
-
-    /// Bounds of the namespace.
-    #[must_use]
-    pub fn limits(self, limits: Limits) -> Self {
-        Self { limits, ..self }
-    }
-
-    /// From the first byte of a connection to the end of the request's head. Default 10 s.
-    #[must_use]
-    pub fn handshake_wait(mut self, wait: Duration) -> Self {
-        self.times.handshake = wait;
-        self
-    }
-
-    /// Time between two Pings on each WebSocket. Default 30 s.
-    #[must_use]
-    pub fn ping_interval(mut self, interval: Duration) -> Self {
-        self.times.ping = interval;
-        self
-    }
-
-    /// How long a peer may be silent after the other side has closed. Default 10 s.
-    #[must_use]
-    pub fn half_close_wait(mut self, wait: Duration) -> Self {
-        self.times.half_close = wait;
-        self
-    }
-
-    /// How long the refusal of a listener is held back when another one from the same address was refused within 10 s.
-    /// Default 1 s; zero for never. Some clients come back without any pause.
-    #[must_use]
-    pub fn refusal_delay(mut self, delay: Duration) -> Self {
-        self.times.refusal = delay;
-        self
-    }
-
-    /// Where wall time comes from. Default [`SystemClock`].
-    #[must_use]
-    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
-        Self { clock, ..self }
-    }
-
-    /// Checks the settings.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`]: no host name, a time of zero or more than a day, too many declared entities.
-    pub fn build(self) -> Result<RelayServer, ConfigError> {
-        let day = Duration::from_secs(86_400);
-        let times = [
-            ("the handshake wait", self.times.handshake),
-            ("the ping interval", self.times.ping),
-            ("the half-close wait", self.times.half_close),
-            ("the refusal delay", self.times.refusal + Duration::from_nanos(1)),
-        ];
-        if let Some((what, _)) = times.into_iter().find(|(_, time)| time.is_zero() || *time > day) {
-            return Err(ConfigError::Time { what });
-        }
-        let hosts: Vec<Box<str>> = self.hosts.iter().chain(&self.public).map(|a| a.host().into()).collect();
-        if hosts.is_empty() {
-            return Err(ConfigError::NoHost);
-        }
-        let namespace = Namespace::new(namespace::Settings {
-            hosts,
-            public: self.public,
-            rules: self.rules,
-            declared: self.declared,
-            create_on_listen: self.create_on_listen,
-            limits: self.limits,
-            times: self.times,
-            clock: self.clock,
-        });
-        let namespace = namespace.map_err(|_: Refusal| ConfigError::TooManyEntities)?;
-        Ok(RelayServer {
-            namespace: Arc::new(namespace),
-            stop: CancellationToken::new(),
-            cut: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-            lobby: Arc::default(),
-        })
-    }
-}
-
-/// A relay with one namespace. Clones are handles to the same one.
+/// A relay. Clones are handles to the same one.
 ///
 /// ```no_run
 /// use rs_relay::proto::{AuthorizationRule, Right, Rules, SharedKey};
@@ -240,35 +104,65 @@ impl RelayServerBuilder {
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct RelayServer {
-    namespace: Arc<Namespace>,
+pub struct RelayServer(pub(crate) Arc<Shared>);
+
+/// What all handles share.
+pub(crate) struct Shared {
+    namespaces: RwLock<Arc<[Arc<Namespace>]>>,
+    pub(crate) times: Times,
+    clock: Arc<dyn Clock>,
     /// No new work.
-    stop: CancellationToken,
+    pub(crate) stop: CancellationToken,
     /// No work at all.
-    cut: CancellationToken,
-    tasks: TaskTracker,
-    lobby: Arc<Lobby>,
+    pub(crate) cut: CancellationToken,
+    /// Nothing is left.
+    ended: CancellationToken,
+    serves: AtomicBool,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) lobby: Lobby,
+    door: Arc<Door>,
+    metrics: Metrics,
+}
+
+impl Shared {
+    fn new(
+        namespaces: Vec<Arc<Namespace>>,
+        times: Times,
+        clock: Arc<dyn Clock>,
+        door: Door,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            namespaces: RwLock::new(namespaces.into()),
+            times,
+            clock,
+            stop: CancellationToken::new(),
+            cut: CancellationToken::new(),
+            ended: CancellationToken::new(),
+            serves: AtomicBool::new(false),
+            tasks: TaskTracker::new(),
+            lobby: Lobby::default(),
+            door: Arc::new(door),
+            metrics,
+        }
+    }
 }
 
 impl RelayServer {
-    /// Settings for a namespace that clients reach under `hosts`. A token must be made for one of these names; ports do
-    /// not matter.
+    fn new(shared: Shared) -> Self {
+        Self(Arc::new(shared))
+    }
+
+    /// Settings for a server with one namespace that clients reach under `hosts`. A token must be made for one of these
+    /// names; ports do not matter.
     pub fn builder(hosts: impl IntoIterator<Item = Authority>) -> RelayServerBuilder {
-        RelayServerBuilder {
-            hosts: hosts.into_iter().collect(),
-            public: None,
-            rules: Rules::default(),
-            declared: Vec::new(),
-            create_on_listen: true,
-            limits: Limits::default(),
-            times: Times {
-                handshake: Duration::from_secs(10),
-                ping: Duration::from_secs(30),
-                half_close: Duration::from_secs(10),
-                refusal: Duration::from_secs(1),
-            },
-            clock: Arc::new(SystemClock),
-        }
+        Self::with_namespace(NamespaceSettings::new(hosts))
+    }
+
+    /// Settings for a server, with its first namespace.
+    #[must_use]
+    pub fn with_namespace(first: NamespaceSettings) -> RelayServerBuilder {
+        RelayServerBuilder::new(first, Arc::new(SystemClock))
     }
 
     /// Serves connections until [`RelayServer::shutdown`].
@@ -282,56 +176,138 @@ impl RelayServer {
     /// When the future is dropped no more connections are accepted on this transport; those that exist go on.
     pub async fn serve<T: Transport>(&self, transport: T) -> io::Result<()> {
         let transport = Arc::new(transport);
-        let timers = self.tasks.spawn(Arc::clone(&self.namespace).run_timers(self.stop.clone()));
-        let result = loop {
-            tokio::select! {
+        self.0.serves.store(true, Ordering::Relaxed);
+        for namespace in self.namespaces().iter() {
+            namespace.start_timers(&self.0.cut);
+        }
+        loop {
+            let accepted = tokio::select! {
                 biased;
-                () = self.stop.cancelled() => break Ok(()),
-                accepted = transport.accept() => match accepted {
-                    Ok((raw, peer)) => {
-                        let place = self.lobby.reserve();
-                        let stranger = Stranger { server: self.clone(), peer, place, begun: Instant::now() };
-                        let task = self.tasks.spawn(stranger.run(Arc::clone(&transport), raw));
-                        self.lobby.enter(place, task.abort_handle());
-                    }
-                    Err(error) if is_passing(&error) => {
-                        tracing::warn!(%error, "cannot accept connections right now");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                    }
-                    Err(error) => break Err(error),
+                () = self.0.cut.cancelled() => return Ok(()),
+                accepted = transport.accept() => accepted,
+            };
+            match accepted {
+                Ok((raw, peer)) => {
+                    let Some(ticket) = self.0.door.enter(peer.ip()) else {
+                        tracing::debug!(%peer, "too many connections");
+                        continue;
+                    };
+                    let place = self.0.lobby.reserve();
+                    let (begun, ticket) = (Instant::now(), Arc::new(ticket));
+                    let stranger = Stranger { server: self.clone(), peer, place, begun, ticket };
+                    let task = self.0.tasks.spawn(stranger.run(Arc::clone(&transport), raw));
+                    self.0.lobby.enter(place, task.abort_handle());
                 }
+                Err(error) if is_passing(&error) => {
+                    tracing::warn!(%error, "cannot accept connections right now");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+                Err(error) => return Err(error),
             }
-        };
-        timers.abort();
-        result
-    }
-
-    /// Ends in order: accepts nothing new, tells listeners to go (Close 1001), lets joined connections go on for `grace`,
-    /// then cuts them (Close 1001). Returns when all are gone.
-    pub async fn shutdown(&self, grace: Duration) {
-        self.stop.cancel();
-        self.tasks.close();
-        if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
-            self.cut.cancel();
-            let _ = tokio::time::timeout(CUT_WAIT, self.tasks.wait()).await;
         }
     }
 
-    /// Replaces the rules of the namespace. Connections that exist are not looked at again, renewals are.
-    pub fn replace_rules(&self, rules: Rules) {
-        self.namespace.replace_rules(rules);
+    /// Ends in order: refuses new listeners and senders with 503 (listeners may still come to a rendezvous), tells listeners to go (Close 1001) as soon as they have answered the HTTP
+    /// requests that they were given, lets joined connections go on for `grace`, then cuts them (Close 1001). Returns when
+    /// all are gone.
+    pub async fn shutdown(&self, grace: Duration) {
+        self.0.stop.cancel();
+        self.0.tasks.close();
+        let all_gone = tokio::time::timeout(grace, self.0.tasks.wait()).await.is_ok();
+        self.0.cut.cancel();
+        if !all_gone {
+            let _ = tokio::time::timeout(CUT_WAIT, self.0.tasks.wait()).await;
+        }
+        self.0.ended.cancel();
     }
 
-    /// Listeners of an entity right now.
+    /// Replaces all namespaces with their settings. One is the same as before when it has the same first host name.
+    ///
+    /// * Joined connections, and requests that listeners already have, stay as they are.
+    /// * Each listener is judged again by the token that it holds. Where its key, issuer, right or entity is gone it is closed
+    ///   with 1008 (1001 for an entity or namespace that is gone). To change a key without losing anybody, make the new one
+    ///   primary and the old one secondary, and remove the old one when all tokens of it have run out.
+    /// * New settings that cannot be used change nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], as [`RelayServerBuilder::build`].
+    pub fn reconfigure(&self, settings: Vec<NamespaceSettings>) -> Result<Reloaded, ConfigError> {
+        builder::check_names(&settings)?;
+        // Everything is tried out before anything is changed.
+        let scratch = Metrics::new();
+        for settings in &settings {
+            Namespace::new(settings.clone(), Arc::clone(&self.0.clock), &scratch)?;
+        }
+        let before = self.namespaces();
+        let mut reloaded = Reloaded::default();
+        let mut after: Vec<Arc<Namespace>> = Vec::with_capacity(settings.len());
+        for settings in settings {
+            let same =
+                before.iter().find(|old| settings.names().first().is_some_and(|name| **name == *old.host()));
+            match same {
+                Some(namespace) => {
+                    let of_one = namespace.reconfigure(settings)?;
+                    reloaded.listeners_closed += of_one.listeners_closed;
+                    reloaded.listeners_kept += of_one.listeners_kept;
+                    after.push(Arc::clone(namespace));
+                }
+                None => {
+                    let made = Namespace::new(settings, Arc::clone(&self.0.clock), &self.0.metrics)?;
+                    let made = Arc::new(made);
+                    if self.0.serves.load(Ordering::Relaxed) {
+                        made.start_timers(&self.0.cut);
+                    }
+                    after.push(made);
+                }
+            }
+        }
+        let stays = |old: &Arc<Namespace>| after.iter().any(|new| Arc::ptr_eq(old, new));
+        let gone: Vec<_> = before.iter().filter(|old| !stays(old)).cloned().collect();
+        *self.0.namespaces.write().unwrap_or_else(PoisonError::into_inner) = after.into();
+        reloaded.listeners_closed += gone.iter().map(|namespace| namespace.close()).sum::<usize>();
+        Ok(reloaded)
+    }
+
+    /// Listeners of an entity of the first namespace right now.
     #[must_use]
     pub fn listeners(&self, entity: &EntityPath) -> usize {
-        self.namespace.listeners(entity)
+        self.namespaces().first().map_or(0, |namespace| namespace.listeners(entity))
+    }
+
+    /// Whether new listeners and senders are taken.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.0.serves.load(Ordering::Relaxed) && !self.0.stop.is_cancelled()
+    }
+
+    /// Numbers for Prometheus, as OpenMetrics text.
+    #[must_use]
+    pub fn metrics_text(&self) -> String {
+        for namespace in self.namespaces().iter() {
+            namespace.metrics.set_counts(namespace.counts());
+        }
+        self.0.metrics.text()
+    }
+
+    fn namespaces(&self) -> Arc<[Arc<Namespace>]> {
+        Arc::clone(&self.0.namespaces.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The namespace that a client means. With one namespace any `Host` will do.
+    pub(crate) fn namespace_of(&self, host: Option<&Authority>) -> Option<Arc<Namespace>> {
+        let namespaces = self.namespaces();
+        if let [only] = &*namespaces {
+            return Some(Arc::clone(only));
+        }
+        let host = host_name(host?);
+        namespaces.iter().find(|namespace| namespace.is_named(host)).cloned()
     }
 }
 
 impl fmt::Debug for RelayServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RelayServer").field("tasks", &self.tasks.len()).finish_non_exhaustive()
+        f.debug_struct("RelayServer").field("tasks", &self.0.tasks.len()).finish_non_exhaustive()
     }
 }
 
@@ -347,64 +323,4 @@ fn is_passing(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::InvalidInput | io::ErrorKind::NotConnected | io::ErrorKind::BrokenPipe
     )
-}
-
-/// One connection up to its opening handshake.
-struct Stranger {
-    server: RelayServer,
-    peer: std::net::SocketAddr,
-    place: Place,
-    begun: Instant,
-}
-
-impl Drop for Stranger {
-    fn drop(&mut self) {
-        self.server.lobby.leave(self.place);
-    }
-}
-
-impl Stranger {
-    async fn run<T: Transport>(self, transport: Arc<T>, raw: T::Raw) {
-        let times = self.server.namespace.times();
-        let deadline = self.begun + times.handshake;
-        let secured = tokio::select! {
-            secured = tokio::time::timeout_at(deadline, transport.secure(raw)) => secured,
-            () = self.server.stop.cancelled() => return,
-        };
-        let stream = match secured {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return tracing::debug!(peer = %self.peer, %error, "no TLS handshake"),
-            Err(_) => return tracing::debug!(peer = %self.peer, "no TLS handshake in time"),
-        };
-        let (server, place, peer) = (self.server.clone(), self.place, self.peer);
-        let serving = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(
-                deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)),
-            )
-            .max_buf_size(HEAD_BYTES_MAX)
-            .keep_alive(false)
-            .serve_connection(
-                TokioIo::new(stream),
-                service_fn(move |request| {
-                    server.lobby.leave(place);
-                    handler::handle::<T::Stream>(server.clone(), peer, request)
-                }),
-            )
-            .with_upgrades();
-        let mut serving = std::pin::pin!(serving);
-        let served = tokio::select! {
-            served = &mut serving => served,
-            () = self.server.stop.cancelled() => {
-                serving.as_mut().graceful_shutdown();
-                tokio::select! {
-                    served = &mut serving => served,
-                    () = self.server.cut.cancelled() => return,
-                }
-            }
-        };
-        if let Err(error) = served {
-            tracing::debug!(peer = %self.peer, %error, "connection ended before its handshake");
-        }
-    }
 }

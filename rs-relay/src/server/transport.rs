@@ -5,14 +5,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use secrecy::{ExposeSecret, SecretString};
+use rustls::{ServerConfig, ServerConnection};
+use secrecy::SecretString;
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio_rustls::TlsAcceptor;
 
-use crate::net::Stream;
+use super::certificates::Certificate;
+use crate::net::{ReadAhead, Stream, TLS_BUFFER_BYTES};
 
 /// A source of connections for [`RelayServer::serve`](super::RelayServer::serve).
 ///
@@ -34,6 +33,7 @@ pub trait Transport: Send + Sync + 'static {
 pub struct TlsTransport {
     listener: TcpListener,
     acceptor: TlsAcceptor,
+    certificate: Option<Certificate>,
 }
 
 /// A [`TlsTransport`] could not be set up.
@@ -71,17 +71,25 @@ impl TlsTransport {
         certificate_pem: &str,
         key_pem: &SecretString,
     ) -> Result<Self, TlsTransportError> {
-        let config = server_config(certificate_pem, key_pem)?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let certificate = Certificate::new(certificate_pem, key_pem, &provider)?;
+        let config = server_config(&certificate, provider)?;
         let shown = format!("{address:?}");
         let listener = TcpListener::bind(address).await;
         let listener = listener.map_err(|source| TlsTransportError::Bind { address: shown, source })?;
-        Ok(Self::new(listener, Arc::new(config)))
+        Ok(Self { certificate: Some(certificate), ..Self::new(listener, Arc::new(config)) })
+    }
+
+    /// The certificate, to be replaced while the server runs. `None` when the TLS settings are your own.
+    #[must_use]
+    pub fn certificate(&self) -> Option<Certificate> {
+        self.certificate.clone()
     }
 
     /// From parts of your own.
     #[must_use]
     pub fn new(listener: TcpListener, config: Arc<ServerConfig>) -> Self {
-        Self { listener, acceptor: config.into() }
+        Self { listener, acceptor: config.into(), certificate: None }
     }
 
     /// Where it listens.
@@ -94,20 +102,18 @@ impl TlsTransport {
     }
 }
 
-fn server_config(certificate_pem: &str, key_pem: &SecretString) -> Result<ServerConfig, TlsTransportError> {
-    let chain = CertificateDer::pem_slice_iter(certificate_pem.as_bytes())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(TlsTransportError::Certificate)?;
-    if chain.is_empty() {
-        return Err(TlsTransportError::Certificate(rustls::pki_types::pem::Error::NoItemsFound));
-    }
-    let key =
-        PrivateKeyDer::from_pem_slice(key_pem.expose_secret().as_bytes()).map_err(TlsTransportError::Key)?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+fn server_config(
+    certificate: &Certificate,
+    provider: Arc<rustls::crypto::CryptoProvider>,
+) -> Result<ServerConfig, TlsTransportError> {
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
-        .with_single_cert(chain, key)?;
+        .with_cert_resolver(certificate.resolver());
+    // The keys of tickets are changed every six hours; no session takes memory here.
+    // Each resumed session gives one back, which is enough for the next.
+    config.send_tls13_tickets = 1;
+    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
     // WebSocket over HTTP/2 is spoken by none of the clients.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
@@ -115,7 +121,7 @@ fn server_config(certificate_pem: &str, key_pem: &SecretString) -> Result<Server
 
 impl Transport for TlsTransport {
     type Raw = TcpStream;
-    type Stream = tokio_rustls::server::TlsStream<TcpStream>;
+    type Stream = tokio_rustls::server::TlsStream<ReadAhead<TcpStream>>;
 
     async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         self.listener.accept().await
@@ -123,7 +129,8 @@ impl Transport for TlsTransport {
 
     async fn secure(&self, raw: TcpStream) -> io::Result<Self::Stream> {
         raw.set_nodelay(true)?;
-        self.acceptor.accept(raw).await
+        let limit = |session: &mut ServerConnection| session.set_buffer_limit(Some(TLS_BUFFER_BYTES));
+        self.acceptor.accept_with(ReadAhead::new(raw), limit).await
     }
 }
 
