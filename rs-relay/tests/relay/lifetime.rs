@@ -255,3 +255,22 @@ async fn quiet_joined_connections_that_answer_stay() {
     sender.flush().await.unwrap();
     assert_eq!(soon(listener.read_u8()).await.unwrap(), b'x');
 }
+
+#[tokio::test]
+async fn a_reader_that_pauses_does_not_take_the_relay_for_silent() {
+    let relay = Relay::start().await;
+    let (mut far, mut near) = relay.pair("hyco").await;
+    let mut buffer = [0; 64];
+    for text in [b"some", b"more"] {
+        far.write_all(text).await.unwrap();
+        far.flush().await.unwrap();
+        // Room for more than there is.
+        assert_eq!(soon(near.read(&mut buffer)).await.unwrap(), 4);
+        assert_eq!(&buffer[..4], text);
+        // Nobody reads what the relay answers to the Pings of this time.
+        for _ in 0..4 {
+            leap(Duration::from_secs(15)).await;
+            settle().await;
+        }
+    }
+}

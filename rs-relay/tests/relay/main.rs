@@ -5,9 +5,13 @@ mod closing;
 #[cfg(test)]
 mod frames;
 #[cfg(test)]
+mod http;
+#[cfg(test)]
 mod lifetime;
 #[cfg(test)]
 mod limits;
+#[cfg(test)]
+mod namespaces;
 #[cfg(test)]
 mod rendezvous;
 #[cfg(test)]

@@ -189,19 +189,22 @@ async fn accept_message_as_listeners_in_the_field_need_it() {
     let token = relay.token("hyco", "send", SEND_KEY, 60);
     let headers =
         [("ServiceBusAuthorization", token.as_str()), ("X-App", "1"), ("X-App", "2"), ("0", "odd name")];
-    let target = "/$hc/HyCo/s%2Fx?a=1&sb-hc-id=my-own-id&sb-hc-action=connect&b";
+    let target =
+        "/$hc/HyCo/s%2Fx?a=1&sb-hc-id=0f8fad5b-d9cb-469f-a165-70867728950e_mine&sb-hc-action=connect&b";
     let _sender = relay.open(target, &headers, b"").await;
     let accept = control.accept().await;
     let accept = &accept["accept"];
     let address = accept["address"].as_str().unwrap();
     let begin = format!(
-        "wss://{}/$hc/HyCo/s%2Fx?a=1&b&sb-hc-action=accept&sb-hc-id=my-own-id_G0&sb-hc-rdv=",
+        "wss://{}/$hc/HyCo/s%2Fx?a=1&b&sb-hc-action=accept&sb-hc-id=0f8fad5b-d9cb-469f-a165-70867728950e_mine_G",
         relay.authority
     );
     assert!(address.starts_with(&begin), "{address}");
     assert!(!address.contains("SharedAccessSignature"));
     assert!(!address.split('?').nth(1).unwrap().split('&').any(|pair| pair.matches('=').count() > 1), "Java");
-    assert_eq!(accept["id"], "my-own-id_G0");
+    let id = accept["id"].as_str().unwrap();
+    assert!(id.starts_with("0f8fad5b-d9cb-469f-a165-70867728950e_mine_G"), "{id}");
+    assert!(address.contains(&format!("sb-hc-id={id}&sb-hc-rdv=")), "{address}");
     let headers = &accept["connectHeaders"];
     assert_eq!(headers["Sec-WebSocket-Key"], "dGhlIHNhbXBsZSBub25jZQ==");
     assert_eq!(headers["X-App"], "1, 2");
@@ -252,7 +255,7 @@ async fn what_is_no_handshake_is_refused() {
     let table = [
         ("GET /$hc/hyco HTTP/1.1\r\nHost: localhost\r\n\r\n", " 400 "),
         ("POST /$hc/hyco HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", " 400 "),
-        ("GET /hyco HTTP/1.1\r\nHost: localhost\r\n\r\n", " 404 "),
+        ("GET /$hc/hyco?sb-hc-action=nonsense HTTP/1.1\r\nHost: localhost\r\n\r\n", " 400 "),
         ("GET /$hc/a/../b HTTP/1.1\r\nHost: localhost\r\n\r\n", " 400 "),
     ];
     for (head, status) in table {

@@ -191,6 +191,22 @@ impl Relay {
         Bare { io, input: Vec::new() }
     }
 
+    /// Sends bytes by hand.
+    pub(crate) async fn raw(&self, bytes: &[u8]) -> Bare {
+        let mut io = self.tls().await;
+        io.write_all(bytes).await.unwrap();
+        Bare { io, input: Vec::new() }
+    }
+
+    /// Status line of a handshake for a host of one's choice, without a token.
+    pub(crate) async fn open_for(&self, host: &str, target: &str) -> String {
+        let head = format!(
+            "GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        self.raw(head.as_bytes()).await.head().await.0
+    }
+
     /// A control channel by hand.
     pub(crate) async fn bare_listener(&self, entity: &str, token: &str) -> Bare {
         let target = format!("/$hc/{entity}?sb-hc-action=listen");

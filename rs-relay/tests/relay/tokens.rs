@@ -1,7 +1,7 @@
 //! Who gets in.
 
 use rs_relay::client::{HybridConnection, Listener, OfflineCause, Sender, Status};
-use rs_relay::proto::{AuthorizationRule, Right, Rules, SasToken};
+use rs_relay::proto::{AuthorizationRule, NamespaceSettings, Right, Rules, SasToken};
 use rs_relay::server::EntitySettings;
 
 use crate::support::{LISTEN_KEY, Relay, SEND_KEY, round_trip, soon};
@@ -112,7 +112,10 @@ async fn replaced_rules_hold_for_the_next_one() {
     let relay = Relay::start().await;
     relay.echo("hyco").await;
     assert!(soon(relay.sender("hyco").connect()).await.is_ok());
-    relay.server.replace_rules(Rules::default());
+    let listen =
+        AuthorizationRule::new("listen".parse().unwrap(), [Right::Listen], LISTEN_KEY.parse().unwrap());
+    let settings = NamespaceSettings::new([relay.authority.clone()]).rules(Rules::new([listen]).unwrap());
+    assert_eq!(relay.server.reconfigure(vec![settings]).unwrap().listeners_kept, 1);
     assert_eq!(soon(relay.sender("hyco").connect()).await.unwrap_err().status(), Some(401));
 }
 
