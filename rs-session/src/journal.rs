@@ -7,60 +7,43 @@
 //!
 //! After the first failed write or sync the journal is dead: every later append fails with the same cause, and the
 //! bytes whose sync failed are never synced again, since the kernel may have dropped them without a word.
+//!
+//! Each record file has room set aside for its end ([`RESERVE_BYTES`]). When the disk has no room for anything else, the
+//! journal refuses what else there is and takes only what closes the session: so the end of a session that a full disk
+//! ended is on record.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+mod recovery;
+
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rs_consent::EndCause;
 use rs_consent::clock::Clock;
 use rs_consent::keys::SigningKey;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use crate::disk::{Disk, DiskFile, RealDisk};
 use crate::history::record_path;
-use crate::platform;
 use crate::record::{
-    Chain, ChainError, Checker, Content, Digest, Draft, EndContent, FILE_HEADER, Fault, Frame, FrameError,
-    FrameReader, Kind, RECORD_BYTES_MAX, SALT_BYTES, Signer, Skeleton, Stored, whole_records,
+    Chain, ChainError, Digest, Draft, FILE_HEADER, Frame, Kind, SALT_BYTES, Sealer, Signer, Skeleton,
 };
+
+pub(crate) use self::recovery::lock_within;
+pub use self::recovery::{Known, LOCK_WAIT, Recovered, Recovery, recover, recover_known, recover_on};
 
 /// Most drafts that share one sync.
 pub const GROUP_MAX: usize = 128;
-/// Longest time that [`recover`] waits for readers who feel for the lock of a record.
-pub const LOCK_WAIT: Duration = Duration::from_secs(1);
-/// How often it tries meanwhile.
-const LOCK_RETRY: Duration = Duration::from_millis(10);
-
-/// Where the bytes of a record go. The file is one; tests put failing ones in its place.
-pub trait Medium: Send {
-    /// Puts `bytes` behind everything that was appended before.
-    ///
-    /// # Errors
-    /// Whatever the operating system says; the caller will not append again.
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
-
-    /// Returns when everything that was appended would survive a power cut.
-    ///
-    /// # Errors
-    /// Whatever the operating system says; the caller will not sync again.
-    fn sync(&mut self) -> io::Result<()>;
-}
-
-impl Medium for File {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.write_all(bytes)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.sync_data()
-    }
-}
+/// A group is closed when it has this many bytes: 1 MiB. With the record that closed it, no more than that is ever
+/// written and not synced.
+pub const GROUP_BYTES_MAX: usize = 1 << 20;
+/// Room that each record file keeps for the records that close the session: 32 KiB.
+pub const RESERVE_BYTES: u64 = 32 << 10;
+/// Room that is set aside at once for the records before the end, where the disk has it: 256 KiB.
+const RESERVE_AHEAD_BYTES: u64 = 256 << 10;
 
 /// A record that is on disk. Only a [`Journal`] makes these.
 #[derive(Debug, Clone)]
@@ -76,7 +59,7 @@ impl DurableRecord {
         self.frame.skeleton()
     }
 
-    /// The record, as it stands in the file.
+    /// The record, as it is shown: with its content open, also where the file has it sealed.
     #[must_use]
     pub const fn bytes(&self) -> &Bytes {
         &self.bytes
@@ -133,6 +116,8 @@ pub struct Recorder {
     pub record_key: SigningKey,
     /// The clocks of the node.
     pub clock: Arc<dyn Clock>,
+    /// Closes contents before they go to the disk; `None`: they lie there in clear.
+    pub sealer: Option<Box<dyn Sealer>>,
 }
 
 impl std::fmt::Debug for Recorder {
@@ -142,27 +127,48 @@ impl std::fmt::Debug for Recorder {
 }
 
 impl Journal {
-    /// Makes the record file of a new session, 0600, locked against other writers, its name durable.
+    /// Makes the record file of a new session, 0600, locked against other writers, its name durable, with room for its
+    /// beginning and its end.
     ///
     /// # Errors
-    /// When the file exists or cannot be made, locked or synced.
+    /// When the file exists or cannot be made, locked or synced, or the disk has no room for it; then it is not there.
     pub fn create(directory: &Path, session: Uuid, recorder: Recorder) -> io::Result<Self> {
-        let path = record_path(directory, session);
-        let mut file = platform::create_private_new(&path)?;
-        lock(&file)?;
-        file.write_all(&FILE_HEADER)?;
-        file.sync_all()?;
-        platform::sync_directory(directory)?;
-        Self::over(Box::new(file), session, recorder)
+        Self::create_on(&RealDisk, directory, session, recorder)
     }
 
-    /// A journal over any medium that already holds the file header.
+    /// As [`Journal::create`], on any disk.
     ///
     /// # Errors
-    /// When no thread can be started.
-    pub fn over(medium: Box<dyn Medium>, session: Uuid, recorder: Recorder) -> io::Result<Self> {
+    /// As [`Journal::create`].
+    pub fn create_on(
+        disk: &dyn Disk,
+        directory: &Path,
+        session: Uuid,
+        recorder: Recorder,
+    ) -> io::Result<Self> {
+        let path = record_path(directory, session);
+        let file = disk.create(&path)?;
+        begin(disk, file, directory)
+            .and_then(|file| Self::over(file, session, recorder))
+            // Nobody was let in, so nothing is lost with the file; what cannot be removed is found by `recover`.
+            .inspect_err(|_| drop(disk.remove(&path)))
+    }
+
+    /// A journal over a file that already holds the file header and nothing else.
+    ///
+    /// # Errors
+    /// When no thread can be started, or the length of the file cannot be read.
+    pub fn over(file: Box<dyn DiskFile>, session: Uuid, recorder: Recorder) -> io::Result<Self> {
         let (jobs, inbox) = mpsc::channel();
-        let writer = Writer { medium, chain: Chain::new(session), recorder, dead: None };
+        let length = file.length()?;
+        let writer = Writer {
+            file,
+            length,
+            reserved: length,
+            chain: Chain::new(session),
+            recorder,
+            state: State::Open,
+        };
         thread::Builder::new()
             .name(format!("record-{}", session.simple()))
             .spawn(move || writer.run(&inbox))?;
@@ -183,49 +189,153 @@ impl Journal {
     /// # Errors
     /// [`JournalError`]; after [`JournalError::Storage`] no append will succeed again.
     pub async fn append(&self, draft: Draft) -> Result<DurableRecord, JournalError> {
+        self.submit(draft)?.durable().await
+    }
+
+    /// Hands a record over for appending and returns at once. Records become durable in the order in which they are handed
+    /// over; those that are handed over while a sync is under way share the next one. How many may be under way is for the
+    /// caller to bound.
+    ///
+    /// # Errors
+    /// [`JournalError::Stopped`]; everything else is told by [`Submitted::durable`].
+    pub fn submit(&self, draft: Draft) -> Result<Submitted, JournalError> {
+        let bytes = draft.content_length();
         let (reply, answer) = oneshot::channel();
         self.jobs.send(Job { draft, reply }).map_err(|_| JournalError::Stopped)?;
-        answer.await.map_err(|_| JournalError::Stopped)?
+        Ok(Submitted { answer, bytes })
     }
 }
 
+/// A record on its way to the disk.
+#[derive(Debug)]
+pub struct Submitted {
+    answer: oneshot::Receiver<Result<DurableRecord, JournalError>>,
+    bytes: usize,
+}
+
+impl Submitted {
+    /// How long its content is, in bytes.
+    #[must_use]
+    pub const fn content_length(&self) -> usize {
+        self.bytes
+    }
+
+    /// The record, when it is durable. After it was returned nothing more comes.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost if the future is dropped.
+    ///
+    /// # Errors
+    /// [`JournalError`]; after [`JournalError::Storage`] no append will succeed again.
+    pub async fn durable(&mut self) -> Result<DurableRecord, JournalError> {
+        (&mut self.answer).await.map_err(|_| JournalError::Stopped)?
+    }
+}
+
+/// Header, room and name of a new record file.
+fn begin(disk: &dyn Disk, mut file: Box<dyn DiskFile>, directory: &Path) -> io::Result<Box<dyn DiskFile>> {
+    if !file.try_lock()? {
+        return Err(io::Error::new(io::ErrorKind::WouldBlock, "another process writes this record"));
+    }
+    file.append(&FILE_HEADER)?;
+    file.reserve(2 * RESERVE_BYTES)?;
+    file.sync()?;
+    disk.sync_directory(directory)?;
+    Ok(file)
+}
+
+/// What the writer still takes.
+#[derive(Debug, Clone)]
+enum State {
+    /// Everything.
+    Open,
+    /// Only what closes the session: there is no room for more. Nothing was written that is not durable.
+    Closing(JournalError),
+    /// Nothing: a write or a sync failed.
+    Dead(JournalError),
+}
+
 struct Writer {
-    medium: Box<dyn Medium>,
+    file: Box<dyn DiskFile>,
+    /// How many bytes the file has.
+    length: u64,
+    /// Room is set aside up to this offset.
+    reserved: u64,
     chain: Chain,
     recorder: Recorder,
-    dead: Option<JournalError>,
+    state: State,
+}
+
+/// A group as it is being made: records with whoever waits for them, and their bytes one behind the other.
+#[derive(Default)]
+struct Group {
+    records: Vec<(oneshot::Sender<Result<DurableRecord, JournalError>>, DurableRecord)>,
+    bytes: Vec<u8>,
+}
+
+impl Group {
+    fn kinds(&self) -> impl Iterator<Item = Kind> + '_ {
+        self.records.iter().map(|(_, record)| record.skeleton().kind)
+    }
+
+    fn ends(&self) -> bool {
+        self.kinds().any(|kind| kind == Kind::End)
+    }
 }
 
 impl Writer {
     fn run(mut self, inbox: &mpsc::Receiver<Job>) {
         while let Ok(first) = inbox.recv() {
-            let group = std::iter::once(first).chain(inbox.try_iter().take(GROUP_MAX - 1)).collect();
-            self.commit(group);
+            self.commit(first, inbox);
         }
     }
 
-    /// Writes a group of drafts, syncs once, then answers; never the other way round.
-    fn commit(&mut self, group: Vec<Job>) {
-        let mut written = Vec::with_capacity(group.len());
-        for job in group {
-            match self.write(job.draft) {
-                Ok(record) => written.push((job.reply, record)),
-                Err(error) => drop(job.reply.send(Err(error))),
+    /// Writes the drafts that wait, syncs once, then answers; never the other way round.
+    fn commit(&mut self, first: Job, inbox: &mpsc::Receiver<Job>) {
+        let before = self.chain.clone();
+        let group = self.group(first, inbox);
+        if group.records.is_empty() {
+            return;
+        }
+        let outcome = self.write(&group);
+        if outcome.is_err() {
+            // What was not written is not in the chain.
+            self.chain = before;
+        }
+        for (reply, record) in group.records {
+            drop(reply.send(outcome.clone().map(|()| record)));
+        }
+    }
+
+    /// Gives the drafts that wait their places in the chain. Those that get none are answered at once.
+    fn group(&mut self, first: Job, inbox: &mpsc::Receiver<Job>) -> Group {
+        let mut group = Group::default();
+        let mut next = Some(first);
+        while let Some(Job { draft, reply }) = next.take() {
+            match self.admit(draft.kind()).and_then(|()| self.encode(draft)) {
+                Ok((record, stored)) => {
+                    group.bytes.extend_from_slice(&stored);
+                    group.records.push((reply, record));
+                }
+                Err(error) => drop(reply.send(Err(error))),
+            }
+            if group.records.len() < GROUP_MAX && group.bytes.len() < GROUP_BYTES_MAX {
+                next = inbox.try_recv().ok();
             }
         }
-        if !written.is_empty() {
-            self.sync();
-        }
-        for (reply, record) in written {
-            let answer = self.dead.clone().map_or(Ok(record), Err);
-            drop(reply.send(answer));
+        group
+    }
+
+    fn admit(&self, kind: Kind) -> Result<(), JournalError> {
+        match &self.state {
+            State::Open => Ok(()),
+            State::Closing(_) if closes(kind) => Ok(()),
+            State::Closing(cause) | State::Dead(cause) => Err(cause.clone()),
         }
     }
 
-    fn write(&mut self, draft: Draft) -> Result<DurableRecord, JournalError> {
-        if let Some(cause) = &self.dead {
-            return Err(cause.clone());
-        }
+    /// The record, and its bytes for the file.
+    fn encode(&mut self, draft: Draft) -> Result<(DurableRecord, Bytes), JournalError> {
         let mut salt = [0; SALT_BYTES];
         getrandom::fill(&mut salt).map_err(|error| self.die(io::Error::other(error)))?;
         let now = self.recorder.clock.now();
@@ -234,197 +344,61 @@ impl Writer {
             .append(draft, &self.recorder.record_key, Signer::Record, salt, &now)
             .map_err(|error| JournalError::Chain(Arc::new(error)))?;
         let bytes = Bytes::from(frame.encode());
-        self.medium.append(&bytes).map_err(|error| self.die(error))?;
-        Ok(DurableRecord { frame, bytes })
+        let stored = match &self.recorder.sealer {
+            None => bytes.clone(),
+            Some(sealer) => match frame.clone().sealed(&**sealer) {
+                Some(sealed) => Bytes::from(sealed.encode()),
+                // What closes the session is on record in any case.
+                None if closes(frame.skeleton().kind) => {
+                    Bytes::from(frame.clone().without_content().encode())
+                }
+                None => return Err(self.die(io::Error::other("its content cannot be sealed"))),
+            },
+        };
+        Ok((DurableRecord { frame, bytes }, stored))
     }
 
-    fn sync(&mut self) {
-        if self.dead.is_none()
-            && let Err(error) = self.medium.sync()
-        {
-            self.die(error);
+    fn write(&mut self, group: &Group) -> Result<(), JournalError> {
+        let end = self.length + group.bytes.len() as u64;
+        self.make_room(end, group.kinds().all(closes))?;
+        self.file.append(&group.bytes).map_err(|error| self.die(error))?;
+        self.file.sync().map_err(|error| self.die(error))?;
+        self.length = end;
+        if group.ends() {
+            // Gives back what was set aside; a disk that will not take it back has lost no record.
+            drop(self.file.truncate(end));
         }
+        Ok(())
+    }
+
+    /// Keeps [`RESERVE_BYTES`] set aside behind `end`, so that the records that close the session have their room
+    /// whatever happens. Those use it up; once nothing else is taken they need not ask.
+    fn make_room(&mut self, end: u64, closes: bool) -> Result<(), JournalError> {
+        let needed = end + RESERVE_BYTES;
+        if needed <= self.reserved || (closes && end <= self.reserved) {
+            return Ok(());
+        }
+        let ahead = needed + RESERVE_AHEAD_BYTES;
+        let reserved = match self.file.reserve(ahead) {
+            Ok(()) => Ok(ahead),
+            Err(_) => self.file.reserve(needed).map(|()| needed),
+        };
+        self.reserved = reserved.map_err(|error| {
+            let error = JournalError::Storage { cause: Arc::new(error) };
+            self.state = State::Closing(error.clone());
+            error
+        })?;
+        Ok(())
     }
 
     fn die(&mut self, error: io::Error) -> JournalError {
         let error = JournalError::Storage { cause: Arc::new(error) };
-        self.dead.get_or_insert(error).clone()
+        self.state = State::Dead(error.clone());
+        error
     }
 }
 
-/// What [`recover`] found in a record file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Recovery {
-    /// The session has its end record; nothing was touched.
-    Complete,
-    /// Somebody writes to it right now; nothing was touched.
-    Live,
-    /// The session was cut off; it has its end record now.
-    Ended {
-        /// How many records had been durable.
-        records: u64,
-        /// Bytes of a write that never became durable, and that nobody was shown.
-        dropped_bytes: u64,
-    },
-    /// The file is damaged; it was left as it is, for `verify` to tell where.
-    Damaged {
-        /// What is wrong.
-        explanation: String,
-    },
-}
-
-/// Brings the record of a session that was cut off (crash, kill, power) to its end: the torn tail of a write that was
-/// never acknowledged is dropped, and an end record with cause `interrupted` is added, signed by the node key.
-///
-/// A tail in which a whole signed record stands is no torn write but damage, and is left as it is. Readers that feel for
-/// the lock of the file are waited for, up to [`LOCK_WAIT`].
-///
-/// # Errors
-/// When the file cannot be read or written. A damaged file is not an error: see [`Recovery::Damaged`].
-pub fn recover(path: &Path, node: &SigningKey, clock: &dyn Clock) -> io::Result<Recovery> {
-    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
-    if !lock_within(&file, LOCK_WAIT)? {
-        return Ok(Recovery::Live);
-    }
-    let tail = match read_tail(&file)? {
-        Ok(tail) => tail,
-        Err(explanation) => return Ok(Recovery::Damaged { explanation }),
-    };
-    if tail.last.as_ref().is_some_and(|frame| frame.skeleton().kind == Kind::End) && tail.torn == 0 {
-        return Ok(Recovery::Complete);
-    }
-    let Some((last, session)) = tail.last.clone().zip(tail.session) else {
-        // No record ever became durable, so nobody was let in: there is nothing to keep.
-        fs::remove_file(path)?;
-        return Ok(Recovery::Ended { records: 0, dropped_bytes: tail.torn });
-    };
-    file.set_len(tail.whole)?;
-    file.seek(SeekFrom::Start(tail.whole))?;
-    let records = last.skeleton().sequence + 1;
-    if last.skeleton().kind != Kind::End {
-        let content = interrupted_end(&tail);
-        let end = signed_end(Chain::after(session, &last), content, node, clock)?;
-        file.write_all(&end.encode())?;
-    }
-    file.sync_all()?;
-    Ok(Recovery::Ended { records, dropped_bytes: tail.torn })
-}
-
-fn interrupted_end(tail: &Tail) -> Content {
-    Content::End(EndContent {
-        cause: EndCause::Interrupted,
-        message: format!(
-            "the agent stopped without ending the session; found at its next start, {} byte(s) of an unfinished \
-             write were dropped, none of which had been shown",
-            tail.torn
-        ),
-        operations: tail.requests,
-        last_invocation: tail.last_invocation,
-        killed_after_us: None,
-    })
-}
-
-fn signed_end(mut chain: Chain, content: Content, node: &SigningKey, clock: &dyn Clock) -> io::Result<Frame> {
-    let mut salt = [0; SALT_BYTES];
-    getrandom::fill(&mut salt).map_err(io::Error::other)?;
-    let draft = Draft::new(&content).map_err(io::Error::other)?;
-    chain.append(draft, node, Signer::Node, salt, &clock.now()).map_err(io::Error::other)
-}
-
-#[derive(Default)]
-struct Tail {
-    last: Option<Frame>,
-    session: Option<Uuid>,
-    /// Lines that were permitted, and the number of the last of them.
-    requests: u64,
-    last_invocation: Option<u64>,
-    whole: u64,
-    torn: u64,
-}
-
-/// Walks the file; the outer error is the system's, the inner one the file's.
-fn read_tail(file: &File) -> io::Result<Result<Tail, String>> {
-    let length = file.metadata()?.len();
-    if length < FILE_HEADER.len() as u64 {
-        return Ok(Ok(Tail { torn: length, ..Tail::default() }));
-    }
-    let mut reader = match FrameReader::new(BufReader::new(file)) {
-        Ok(reader) => reader,
-        Err(FrameError::Io(error)) => return Err(error),
-        Err(error) => return Ok(Err(error.to_string())),
-    };
-    let mut checker = Checker::new(None);
-    let mut tail = Tail::default();
-    loop {
-        match reader.next_frame() {
-            Ok(Some(frame)) => {
-                if let Some(fault) = checker.take(&frame).into_iter().find(|fault| !fault.is_remark()) {
-                    return Ok(Err(format!("record {}: {fault}", frame.skeleton().sequence)));
-                }
-                if let Some(invocation) = requested(&frame) {
-                    tail.requests += 1;
-                    tail.last_invocation = invocation.or(tail.last_invocation);
-                }
-                tail.last = Some(frame);
-            }
-            Ok(None) | Err(FrameError::Torn { .. }) => break,
-            Err(FrameError::Io(error)) => return Err(error),
-            Err(error) => return Ok(Err(format!("record {}: {error}", checker.records()))),
-        }
-    }
-    tail.whole = reader.offset();
-    tail.torn = length - tail.whole;
-    tail.session = checker.identity().map(|identity| identity.session_id);
-    if let Some(sequence) = whole_record_behind(file, tail.whole, &checker)? {
-        let place = checker.records();
-        return Ok(Err(format!(
-            "record {place}: its lengths are damaged, since record {sequence} stands whole behind that place"
-        )));
-    }
-    Ok(Ok(tail))
-}
-
-/// The number of the line that `frame` permits, if it does: `Some(None)` when its content was removed.
-fn requested(frame: &Frame) -> Option<Option<u64>> {
-    if frame.skeleton().kind != Kind::Request {
-        return None;
-    }
-    let Stored::Present { bytes, .. } = frame.content() else { return Some(None) };
-    match Content::decode(Kind::Request, bytes) {
-        Ok(Content::Request(request)) => Some(Some(request.invocation)),
-        _ => Some(None),
-    }
-}
-
-/// The number of a record of this session that stands whole behind `offset`, where reading came to its end. A length
-/// announces at most one record, so no more than that is left there.
-fn whole_record_behind(mut file: &File, offset: u64, checker: &Checker) -> io::Result<Option<u64>> {
-    let mut rest = Vec::new();
-    file.seek(SeekFrom::Start(offset))?;
-    file.take(RECORD_BYTES_MAX as u64).read_to_end(&mut rest)?;
-    let signed = |frame: &Frame| !checker.clone().take(frame).contains(&Fault::Signature);
-    Ok(whole_records(&rest).find(signed).map(|frame| frame.skeleton().sequence))
-}
-
-/// Whether the file could be locked before the time was over.
-fn lock_within(file: &File, wait: Duration) -> io::Result<bool> {
-    let start = Instant::now();
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(true),
-            Err(fs::TryLockError::Error(error)) => return Err(error),
-            Err(fs::TryLockError::WouldBlock) if start.elapsed() >= wait => return Ok(false),
-            Err(fs::TryLockError::WouldBlock) => thread::sleep(LOCK_RETRY),
-        }
-    }
-}
-
-fn lock(file: &File) -> io::Result<()> {
-    file.try_lock().map_err(|error| match error {
-        fs::TryLockError::Error(error) => error,
-        fs::TryLockError::WouldBlock => {
-            io::Error::new(io::ErrorKind::WouldBlock, "another process writes this record")
-        }
-    })
+/// The records that end an operation and the session; they are small.
+const fn closes(kind: Kind) -> bool {
+    matches!(kind, Kind::Finished | Kind::End)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use rs_consent::EndCause;
 use rs_consent::clock::Now;
-use rs_consent::keys::{PublicKey, SigningKey};
+use rs_consent::keys::{PublicKey, SigningKey, Verifier};
 use uuid::Uuid;
 
 use super::content::Content;
@@ -13,6 +13,7 @@ use super::frame::{CONTENT_BYTES_MAX, Frame, SALT_BYTES, Stored};
 use super::skeleton::{
     Kind, Receipt, RecordKeyCertificate, SessionIdentity, SignatureText, Signer, Skeleton,
 };
+use crate::redact::Masked;
 use rs_consent::digest::Sha256 as Digest;
 
 const LINK: &[u8] = b"remote-support record link v1\0";
@@ -62,6 +63,10 @@ impl Receipt {
     /// Whether this receipt is `engineer`'s for `session`.
     #[must_use]
     pub fn is_by(&self, engineer: &PublicKey, session: Uuid) -> bool {
+        self.is_by_key(&engineer.verifier(), session)
+    }
+
+    fn is_by_key(&self, engineer: &Verifier, session: Uuid) -> bool {
         let message = head_message(RECEIPT, session, self.sequence, &self.link);
         engineer.verify(&message, &self.signature.0).is_ok()
     }
@@ -120,6 +125,28 @@ impl Draft {
         Ok(Self { session: Some(Box::new(identity)), ..Self::new(&Content::Start(content))? })
     }
 
+    /// The same draft, whose content also tells what was masked in it, as `"masked"` behind its own fields.
+    ///
+    /// # Errors
+    /// As [`Draft::new`].
+    pub fn masked(mut self, masked: &[Masked]) -> Result<Self, ChainError> {
+        if masked.is_empty() {
+            return Ok(self);
+        }
+        // Every content is one JSON object; what was masked stands last in it.
+        self.content.pop();
+        if self.content.len() > 1 {
+            self.content.push(b',');
+        }
+        self.content.extend_from_slice(b"\"masked\":");
+        serde_json::to_writer(&mut self.content, masked)?;
+        self.content.push(b'}');
+        match self.content.len() {
+            bytes if bytes > CONTENT_BYTES_MAX => Err(ChainError::ContentTooLong { bytes }),
+            _ => Ok(self),
+        }
+    }
+
     /// The draft of a receipt.
     #[must_use]
     pub fn receipt(receipt: Receipt) -> Self {
@@ -136,6 +163,12 @@ impl Draft {
     #[must_use]
     pub const fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// How long its content is, in bytes.
+    #[must_use]
+    pub const fn content_length(&self) -> usize {
+        self.content.len()
     }
 }
 
@@ -288,6 +321,8 @@ impl Fault {
 pub struct Checker {
     trusted_node: Option<PublicKey>,
     identity: Option<SessionIdentity>,
+    /// The keys of record and engineer that the identity names.
+    keys: Option<(Verifier, Verifier)>,
     /// Links of the records whose signatures fit, by sequence number.
     links: BTreeMap<u64, Digest>,
     records: u64,
@@ -304,6 +339,7 @@ impl Checker {
         Self {
             trusted_node: node,
             identity: None,
+            keys: None,
             links: BTreeMap::new(),
             records: 0,
             next_sequence: 0,
@@ -383,6 +419,7 @@ impl Checker {
         if !session.record_key.is_by(&node, session.session_id) {
             faults.push(Fault::Certificate);
         }
+        self.keys = Some((session.record_key.record_key.verifier(), session.engineer.key.verifier()));
         self.identity = Some(session.clone());
     }
 
@@ -405,25 +442,33 @@ impl Checker {
     }
 
     fn is_signed(&self, frame: &Frame) -> bool {
-        let Some(identity) = &self.identity else { return false };
-        let skeleton = frame.skeleton();
-        let key = match skeleton.signer {
-            Signer::Record => identity.record_key.record_key,
-            Signer::Node => self.trusted_node.unwrap_or(identity.node.key),
+        let Some((identity, (record_key, _))) = self.identity.as_ref().zip(self.keys.as_ref()) else {
+            return false;
         };
+        let skeleton = frame.skeleton();
         let message = head_message(HEAD, identity.session_id, skeleton.sequence, &frame.link());
-        key.verify(&message, frame.signature()).is_ok()
+        match skeleton.signer {
+            Signer::Record => record_key.verify(&message, frame.signature()).is_ok(),
+            Signer::Node => {
+                let node = self.trusted_node.unwrap_or(identity.node.key);
+                node.verify(&message, frame.signature()).is_ok()
+            }
+        }
     }
 
     fn check_receipt(&mut self, skeleton: &Skeleton, faults: &mut Vec<Fault>) {
-        let (Some(receipt), Some(identity)) = (&skeleton.receipt, &self.identity) else { return };
+        let (Some(receipt), Some(identity), Some((_, engineer))) =
+            (&skeleton.receipt, &self.identity, &self.keys)
+        else {
+            return;
+        };
         // A record whose own signature does not fit is named already; a receipt for it is no second fault.
         let fits = match self.links.get(&receipt.sequence) {
             Some(link) => *link == receipt.link,
             None => receipt.sequence < self.next_sequence,
         };
         let forward = self.receipted.is_none_or(|newest| receipt.sequence > newest);
-        if fits && forward && receipt.is_by(&identity.engineer.key, identity.session_id) {
+        if fits && forward && receipt.is_by_key(engineer, identity.session_id) {
             self.receipted = Some(receipt.sequence);
         } else {
             faults.push(Fault::Receipt);

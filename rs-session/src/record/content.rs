@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::skeleton::Kind;
 use crate::operations::wire::Status;
+use crate::redact::Masked;
 
 /// The content of a record, by kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub enum Content {
     Interrupt(InterruptContent),
     /// Of a receipt; all is in the skeleton.
     Receipt,
+    /// Of a question to the operator, or its answer.
+    Approval(ApprovalContent),
     /// Of a remark.
     Note(NoteContent),
     /// Of the end of the session.
@@ -42,6 +45,9 @@ pub struct StartContent {
     pub granted_by: String,
     /// Name and version of the engineer's client, as it calls itself.
     pub client: String,
+    /// The desk's assignment, as the engineer presented it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assignment: Option<Box<rs_consent::statement::Envelope>>,
 }
 
 /// Content of a permitted line.
@@ -98,6 +104,16 @@ pub enum OutputData {
     Error(String),
 }
 
+impl OutputData {
+    /// What was printed, whatever kind it is of.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Text(text) | Self::Objects(text) | Self::Error(text) => text,
+        }
+    }
+}
+
 /// Content of the end of an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -111,6 +127,9 @@ pub struct FinishedContent {
     /// What there is to say; empty when all went well.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
+    /// What held the operation in from before it ran, as the worker set it up; empty where nothing was started.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub measures: Vec<String>,
 }
 
 /// Content of a wish to stop the running operation.
@@ -119,6 +138,90 @@ pub struct FinishedContent {
 pub struct InterruptContent {
     /// Number of the line.
     pub invocation: u64,
+}
+
+/// Content of a question to the operator, or of its answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalContent {
+    /// Number of the line that waits.
+    pub invocation: u64,
+    /// Names the question.
+    pub approval_id: uuid::Uuid,
+    /// What happened to it.
+    #[serde(flatten)]
+    pub step: ApprovalStep,
+}
+
+/// What happened to a question to the operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+pub enum ApprovalStep {
+    /// It was put; the call waits.
+    Asked {
+        /// What it is about.
+        subject: ApprovalSubject,
+        /// What the call would do, in a sentence.
+        summary: String,
+        /// The same for programs: the plan with its effects, or the manifest.
+        details: serde_json::Value,
+        /// How long the operator has to answer, in seconds.
+        wait_seconds: u64,
+    },
+    /// The operator said Yes; the call goes on.
+    Approved {
+        /// Who, as the operating system of the node vouches for it.
+        by: String,
+    },
+    /// The operator said No; the call does not go on.
+    Declined {
+        /// Who, as the operating system of the node vouches for it.
+        by: String,
+        /// Why, in the operator's words; may be empty.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+    /// Nobody answered in time; the call does not go on.
+    Unanswered,
+}
+
+/// In a sentence, for engineers, operators and readers of the transcript.
+impl std::fmt::Display for ApprovalStep {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Asked { summary, wait_seconds, .. } => {
+                write!(f, "waiting for the operator, at most {wait_seconds} s: {summary}")
+            }
+            Self::Approved { by } => write!(f, "approved by {by}"),
+            Self::Declined { by, reason } if reason.is_empty() => write!(f, "declined by {by}"),
+            Self::Declined { by, reason } => write!(f, "declined by {by}: {reason}"),
+            Self::Unanswered => f.write_str("not answered in time, so not approved"),
+        }
+    }
+}
+
+/// What the operator is asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ApprovalSubject {
+    /// A call that changes the state of the node.
+    Change,
+    /// Data that would leave the owner's site.
+    Release,
+    /// A higher level, for sessions to come.
+    Level,
+}
+
+impl ApprovalSubject {
+    /// The word for it, in listings and on record.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Change => "change",
+            Self::Release => "release",
+            Self::Level => "level",
+        }
+    }
 }
 
 /// Content of a remark.
@@ -160,6 +263,7 @@ impl Content {
             Self::Finished(_) => Kind::Finished,
             Self::Interrupt(_) => Kind::Interrupt,
             Self::Receipt => Kind::Receipt,
+            Self::Approval(_) => Kind::Approval,
             Self::Note(_) => Kind::Note,
             Self::End(_) => Kind::End,
         }
@@ -178,9 +282,23 @@ impl Content {
             Self::Finished(content) => serde_json::to_vec(content),
             Self::Interrupt(content) => serde_json::to_vec(content),
             Self::Receipt => Ok(b"{}".to_vec()),
+            Self::Approval(content) => serde_json::to_vec(content),
             Self::Note(content) => serde_json::to_vec(content),
             Self::End(content) => serde_json::to_vec(content),
         }
+    }
+
+    /// What was masked in a content, from its JSON bytes; empty where nothing was.
+    ///
+    /// # Errors
+    /// When the bytes are not JSON, or the list has another shape.
+    pub fn masked(bytes: &[u8]) -> Result<Vec<Masked>, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct WithMasked {
+            #[serde(default)]
+            masked: Vec<Masked>,
+        }
+        serde_json::from_slice::<WithMasked>(bytes).map(|with| with.masked)
     }
 
     /// Reads the content of a record of `kind`.
@@ -196,6 +314,7 @@ impl Content {
             Kind::Finished => Self::Finished(serde_json::from_slice(bytes)?),
             Kind::Interrupt => Self::Interrupt(serde_json::from_slice(bytes)?),
             Kind::Receipt => Self::Receipt,
+            Kind::Approval => Self::Approval(serde_json::from_slice(bytes)?),
             Kind::Note => Self::Note(serde_json::from_slice(bytes)?),
             Kind::End => Self::End(serde_json::from_slice(bytes)?),
         })

@@ -3,8 +3,10 @@
 use std::io::{self, Read};
 
 use super::chain::{commitment, link};
+use super::sealed::{Closed, ContentKey, Opener, SEAL_BYTES, SealedContent, Sealer, sealed_length};
 use super::skeleton::Skeleton;
 use rs_consent::digest::Sha256 as Digest;
+use uuid::Uuid;
 
 /// First bytes of every record file: name, version 1, zeros.
 pub const FILE_HEADER: [u8; 16] = *b"RSRECORD\0\x01\0\0\0\0\0\0";
@@ -18,11 +20,12 @@ pub const SIGNATURE_BYTES: usize = 64;
 pub const SALT_BYTES: usize = 32;
 /// Longest record, prefix included, in bytes.
 pub const RECORD_BYTES_MAX: usize =
-    PREFIX_BYTES + SKELETON_BYTES_MAX + SIGNATURE_BYTES + SALT_BYTES + CONTENT_BYTES_MAX;
+    PREFIX_BYTES + SKELETON_BYTES_MAX + SIGNATURE_BYTES + SEAL_BYTES + SALT_BYTES + CONTENT_BYTES_MAX;
 
 pub(super) const PREFIX_BYTES: usize = 12;
 pub(super) const STATE_REMOVED: u8 = 0;
 const STATE_PRESENT: u8 = 1;
+pub(super) const STATE_SEALED: u8 = 2;
 
 /// The content of a record as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +39,19 @@ pub enum Stored {
         /// What was typed or shown, as JSON.
         bytes: Vec<u8>,
     },
+    /// There, and closed.
+    Sealed(SealedContent),
+}
+
+impl Stored {
+    /// How many bytes it takes in a file.
+    fn length(&self) -> usize {
+        match self {
+            Self::Removed => 0,
+            Self::Present { bytes, .. } => SALT_BYTES + bytes.len(),
+            Self::Sealed(sealed) => sealed.bytes.len(),
+        }
+    }
 }
 
 /// One record: its skeleton as read and as bytes, its signature and its content.
@@ -108,13 +124,43 @@ impl Frame {
         link(&self.skeleton_bytes)
     }
 
-    /// Whether the content is what the skeleton commits to; a removed content contradicts nothing.
+    /// Whether the content is what the skeleton commits to; one that was removed, or for which there is no key,
+    /// contradicts nothing.
     #[must_use]
     pub fn content_is_committed(&self) -> bool {
         match &self.content {
             Stored::Removed => true,
             Stored::Present { salt, bytes } => self.skeleton.commitment == commitment(salt, bytes),
+            Stored::Sealed(sealed) => sealed.closed != Closed::Damaged,
         }
+    }
+
+    /// The same record with its content closed, as it goes to the disk; `None` where it cannot be closed.
+    #[must_use]
+    pub fn sealed(mut self, sealer: &dyn Sealer) -> Option<Self> {
+        if let Stored::Present { salt, bytes } = &self.content {
+            // Room for what is added, so that closing in place leaves no copy behind.
+            let mut salted = Vec::with_capacity(sealed_length(bytes.len()));
+            salted.extend_from_slice(salt);
+            salted.extend_from_slice(bytes);
+            let bytes = sealer.seal(&self.link(), salted)?;
+            self.content = Stored::Sealed(SealedContent { bytes, closed: Closed::NoKey });
+        }
+        Some(self)
+    }
+
+    /// The same record of `session` with its content opened. Where it cannot be, [`SealedContent::closed`] says why.
+    #[must_use]
+    pub fn opened(mut self, session: Uuid, opener: &dyn Opener) -> Self {
+        if let Stored::Sealed(sealed) = &self.content {
+            let opened = opener.open(session, &self.link(), &sealed.bytes);
+            self.content = match opened.map(|salted| salted.split_first_chunk().map(split)) {
+                Ok(Some((salt, bytes))) => Stored::Present { salt, bytes },
+                Ok(None) => sealed.but(Closed::Damaged),
+                Err(closed) => sealed.but(closed),
+            };
+        }
+        self
     }
 
     /// The same record with its content taken out; its place in the chain stays provable.
@@ -130,13 +176,15 @@ impl Frame {
         let (state, salt, bytes): (u8, &[u8], &[u8]) = match &self.content {
             Stored::Removed => (STATE_REMOVED, &[], &[]),
             Stored::Present { salt, bytes } => (STATE_PRESENT, salt, bytes),
+            Stored::Sealed(sealed) => (STATE_SEALED, &[], &sealed.bytes),
         };
         let mut out = Vec::with_capacity(
             PREFIX_BYTES + self.skeleton_bytes.len() + SIGNATURE_BYTES + salt.len() + bytes.len(),
         );
         out.extend_from_slice(&u32::try_from(self.skeleton_bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
         out.extend_from_slice(&[state, 0, 0, 0]);
-        out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
+        let length = if state == STATE_SEALED { bytes.len() - sealed_length(0) } else { bytes.len() };
+        out.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
         out.extend_from_slice(&self.skeleton_bytes);
         out.extend_from_slice(&self.signature);
         out.extend_from_slice(salt);
@@ -155,11 +203,24 @@ impl Frame {
     }
 }
 
+fn split<const N: usize>((salt, bytes): (&[u8; N], &[u8])) -> ([u8; N], Vec<u8>) {
+    (*salt, bytes.to_vec())
+}
+
+impl SealedContent {
+    fn but(&self, closed: Closed) -> Stored {
+        Stored::Sealed(Self { bytes: self.bytes.clone(), closed })
+    }
+}
+
 /// Reads a record file record by record, with one record in memory at a time.
 #[derive(Debug)]
 pub struct FrameReader<R> {
     inner: R,
     offset: u64,
+    key: ContentKey,
+    session: Option<Uuid>,
+    opened: u64,
 }
 
 impl<R: Read> FrameReader<R> {
@@ -173,7 +234,14 @@ impl<R: Read> FrameReader<R> {
         if got < header.len() || header != FILE_HEADER {
             return Err(FrameError::Header);
         }
-        Ok(Self { inner, offset: FILE_HEADER.len() as u64 })
+        Ok(Self { inner, offset: FILE_HEADER.len() as u64, key: None, session: None, opened: 0 })
+    }
+
+    /// The same reader, which opens sealed contents with `key`. The session is read from record 0; whoever begins to read
+    /// behind that names it.
+    #[must_use]
+    pub fn opening(self, key: ContentKey, session: Option<Uuid>) -> Self {
+        Self { key, session, ..self }
     }
 
     /// Offset in the file behind the last whole record that was read.
@@ -182,26 +250,33 @@ impl<R: Read> FrameReader<R> {
         self.offset
     }
 
+    /// How many sealed contents were opened so far.
+    #[must_use]
+    pub const fn opened(&self) -> u64 {
+        self.opened
+    }
+
     /// The next record, or `None` at the end of the file.
     ///
     /// # Errors
     /// [`FrameError`]; after an error nothing more can be read.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
-        let frame = read_frame(&mut self.inner)?;
-        if let Some(frame) = &frame {
-            let content = match &frame.content {
-                Stored::Removed => 0,
-                Stored::Present { bytes, .. } => SALT_BYTES + bytes.len(),
-            };
-            self.offset += (PREFIX_BYTES + frame.skeleton_bytes.len() + SIGNATURE_BYTES + content) as u64;
-        }
-        Ok(frame)
+        let Some(frame) = read_frame(&mut self.inner)? else { return Ok(None) };
+        let length = PREFIX_BYTES + frame.skeleton_bytes.len() + SIGNATURE_BYTES + frame.content.length();
+        self.offset += length as u64;
+        self.session = self.session.or_else(|| frame.skeleton.session.as_ref().map(|it| it.session_id));
+        let (Stored::Sealed(_), Some(key), Some(session)) = (&frame.content, &self.key, self.session) else {
+            return Ok(Some(frame));
+        };
+        let frame = frame.opened(session, &**key);
+        self.opened += u64::from(matches!(frame.content, Stored::Present { .. }));
+        Ok(Some(frame))
     }
 }
 
 struct Prefix {
     skeleton_length: usize,
-    present: bool,
+    state: u8,
     content_length: usize,
 }
 
@@ -218,11 +293,13 @@ fn parse_prefix(bytes: [u8; PREFIX_BYTES]) -> Result<Prefix, FrameError> {
     match state {
         STATE_REMOVED if content_length == 0 => {}
         STATE_REMOVED => return Err(FrameError::Prefix("a removed content has a length")),
-        STATE_PRESENT if content_length <= CONTENT_BYTES_MAX => {}
-        STATE_PRESENT => return Err(FrameError::Prefix("the length of the content is above 262144")),
+        STATE_PRESENT | STATE_SEALED if content_length <= CONTENT_BYTES_MAX => {}
+        STATE_PRESENT | STATE_SEALED => {
+            return Err(FrameError::Prefix("the length of the content is above 262144"));
+        }
         _ => return Err(FrameError::Prefix("the state of the content is unknown")),
     }
-    Ok(Prefix { skeleton_length, present: state == STATE_PRESENT, content_length })
+    Ok(Prefix { skeleton_length, state, content_length })
 }
 
 fn read_frame(input: &mut impl Read) -> Result<Option<Frame>, FrameError> {
@@ -236,18 +313,23 @@ fn read_frame(input: &mut impl Read) -> Result<Option<Frame>, FrameError> {
     let skeleton_bytes = take(input, prefix.skeleton_length)?;
     let mut signature = [0; SIGNATURE_BYTES];
     take_into(input, &mut signature)?;
-    let content = if prefix.present {
-        let mut salt = [0; SALT_BYTES];
-        take_into(input, &mut salt)?;
-        Stored::Present { salt, bytes: take(input, prefix.content_length)? }
-    } else {
-        Stored::Removed
+    let content = match prefix.state {
+        STATE_PRESENT => {
+            let mut salt = [0; SALT_BYTES];
+            take_into(input, &mut salt)?;
+            Stored::Present { salt, bytes: take(input, prefix.content_length)? }
+        }
+        STATE_SEALED => {
+            let bytes = take(input, sealed_length(prefix.content_length))?;
+            Stored::Sealed(SealedContent { bytes, closed: Closed::NoKey })
+        }
+        _ => Stored::Removed,
     };
     let skeleton: Skeleton = serde_json::from_slice(&skeleton_bytes).map_err(FrameError::Skeleton)?;
     if !skeleton.is_well_formed() {
         return Err(FrameError::Contradiction("its fields do not fit its kind"));
     }
-    if prefix.present && skeleton.content_length as usize != prefix.content_length {
+    if prefix.state != STATE_REMOVED && skeleton.content_length as usize != prefix.content_length {
         return Err(FrameError::Contradiction("the content is not as long as the skeleton says"));
     }
     Ok(Some(Frame { skeleton, skeleton_bytes, signature, content }))

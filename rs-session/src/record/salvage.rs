@@ -1,6 +1,7 @@
 //! Finding whole records where the lengths in front of them can no longer be trusted.
 
-use super::frame::{Frame, PREFIX_BYTES, SALT_BYTES, SIGNATURE_BYTES, STATE_REMOVED, Stored};
+use super::frame::{Frame, PREFIX_BYTES, SALT_BYTES, SIGNATURE_BYTES, STATE_REMOVED, STATE_SEALED, Stored};
+use super::sealed::sealed_length;
 use super::skeleton::Skeleton;
 
 /// Where the state of the content stands in the prefix.
@@ -24,8 +25,12 @@ fn whole_record(tail: &[u8], at: usize) -> Option<Frame> {
     let skeleton = parser.next()?.ok()?;
     let (skeleton_bytes, rest) = rest.split_at_checked(parser.byte_offset())?;
     let (signature, rest) = rest.split_first_chunk::<SIGNATURE_BYTES>()?;
-    let removed = tail.get(at - PREFIX_BYTES + STATE_AT) == Some(&STATE_REMOVED);
-    let content = if removed { 0 } else { SALT_BYTES + skeleton.content_length as usize };
+    let length = skeleton.content_length as usize;
+    let content = match tail.get(at - PREFIX_BYTES + STATE_AT) {
+        Some(&STATE_REMOVED) => 0,
+        Some(&STATE_SEALED) => sealed_length(length),
+        _ => SALT_BYTES + length,
+    };
     (rest.len() >= content)
         .then(|| Frame::new(skeleton, skeleton_bytes.to_vec(), *signature, Stored::Removed))
 }

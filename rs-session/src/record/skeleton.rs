@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use rs_consent::keys::PublicKey;
 use rs_consent::party::{Desk, Engineer, Node};
 use rs_consent::terms::AgreedTerms;
-use rs_consent::{AccessLevel, EndCause, RequestNumber};
+use rs_consent::{AccessLevel, EndCause, RequestNumber, Scope};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -30,6 +30,8 @@ pub enum Kind {
     Interrupt,
     /// The engineer's signature under the chain so far.
     Receipt,
+    /// A call waits for the operator's answer, or got it.
+    Approval,
     /// A remark by the node, for the people who read the transcript.
     Note,
     /// The last record: how and why the session ended.
@@ -131,9 +133,15 @@ pub struct SessionIdentity {
     pub catalog_sha256: Digest,
     /// Level in force at the start.
     pub access_level: AccessLevel,
+    /// Whose lists counted, and what the consent took out of them; absent in records from before there was a choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scope>,
     /// Value that both ends of the channel derived from its keys and these facts; a session cannot be spliced
     /// onto another channel.
     pub channel_binding: Digest,
+    /// Where the node's log stood just before: every copy of this record is a witness of that log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_log: Option<crate::node_log::Head>,
 }
 
 /// The engineer's signature under a head: "I saw the chain up to here".
