@@ -1,8 +1,8 @@
 //! What may run: the published command lists, as data, with what this engine knows about each command.
 //!
 //! The lists are embedded and pinned by their SHA-256. A level's rights are a union: DiagnosticsRepair is Diagnostics
-//! and what the lists add, never a second copy. Every published name is known with its effects; those that this engine
-//! can run also have a [`Definition`] with their parameters.
+//! and what the lists add, never a second copy. Every published name is known with its effects, and has a [`Definition`]
+//! with its parameters, also where only Windows answers it, or says why it has none ([`Closed`]).
 //!
 //! ```
 //! use rs_session::operations::{Catalog, Policy};
@@ -19,14 +19,22 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::LazyLock;
 
-use rs_consent::AccessLevel;
+use rs_consent::{AccessLevel, Scope};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 pub use self::definitions::{Definition, Form, Kind, Parameter, Role, Systems};
+pub use self::effects::{Effect, Effects};
+pub use self::needs::{Needs, Network};
+pub use self::variant::{UnknownVariant, Variant};
+
+pub(in crate::operations) use self::definitions::REQUEST_ACCESS_LEVEL;
 
 mod definitions;
+mod effects;
 mod modules;
+mod needs;
+mod variant;
 
 /// The published lists, byte by byte.
 const PUBLISHED: &str = include_str!("../../data/operations.json");
@@ -34,168 +42,13 @@ const PUBLISHED: &str = include_str!("../../data/operations.json");
 /// SHA-256 of the published lists that this version was made and tested with.
 pub const PUBLISHED_SHA256: &str = "9fb6c12b195c3f127c8aae0363da2ff691e647fbeeaa56dc71e99d52b5d256c3";
 
-/// Product whose lists are used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Variant {
-    /// Azure Local, the newest lists; the default.
-    #[default]
-    AzureLocal,
-    /// Azure Stack HCI 22H2 and 21H2.
-    #[serde(rename = "azure-stack-hci-22h2")]
-    AzureStackHci22h2,
-    /// Azure Stack HCI 21H2 and 20H2, preview.
-    #[serde(rename = "azure-stack-hci-21h2-preview")]
-    AzureStackHci21h2Preview,
-    /// Azure Stack Hub 2206.
-    #[serde(rename = "azure-stack-hub-2206")]
-    AzureStackHub2206,
-    /// Azure Stack Hub 2108, preview.
-    #[serde(rename = "azure-stack-hub-2108-preview")]
-    AzureStackHub2108Preview,
-    /// Azure Stack Edge 2110.
-    #[serde(rename = "azure-stack-edge-2110")]
-    AzureStackEdge2110,
-}
-
-impl Variant {
-    /// Every variant, the default first.
-    pub const ALL: &'static [Self] = &[
-        Self::AzureLocal,
-        Self::AzureStackHci22h2,
-        Self::AzureStackHci21h2Preview,
-        Self::AzureStackHub2206,
-        Self::AzureStackHub2108Preview,
-        Self::AzureStackEdge2110,
-    ];
-
-    /// The name in settings and on record.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::AzureLocal => "azure-local",
-            Self::AzureStackHci22h2 => "azure-stack-hci-22h2",
-            Self::AzureStackHci21h2Preview => "azure-stack-hci-21h2-preview",
-            Self::AzureStackHub2206 => "azure-stack-hub-2206",
-            Self::AzureStackHub2108Preview => "azure-stack-hub-2108-preview",
-            Self::AzureStackEdge2110 => "azure-stack-edge-2110",
-        }
-    }
-}
-
-impl fmt::Display for Variant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// What an operation does beyond giving an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Effect {
-    /// Reads the state of the machine.
-    Reads,
-    /// Changes state: settings, files, updates.
-    Changes,
-    /// Starts or stops services.
-    Services,
-    /// Opens network connections of its own.
-    Network,
-    /// Sends data away from the owner's site.
-    DataLeaving,
-}
-
-impl Effect {
-    /// Every effect, mildest first.
-    pub const ALL: [Self; 5] = [Self::Reads, Self::Changes, Self::Services, Self::Network, Self::DataLeaving];
-
-    /// The name in listings.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Reads => "reads",
-            Self::Changes => "changes",
-            Self::Services => "services",
-            Self::Network => "network",
-            Self::DataLeaving => "data-leaving",
-        }
-    }
-}
-
-/// A set of [`Effect`]s.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(from = "Vec<Effect>", into = "Vec<Effect>")]
-pub struct Effects(u8);
-
-impl Effects {
-    /// A set of these effects.
-    #[must_use]
-    pub const fn of(effects: &[Effect]) -> Self {
-        let mut bits = 0;
-        let mut at = 0;
-        while at < effects.len() {
-            bits |= 1 << effects[at] as u8;
-            at += 1;
-        }
-        Self(bits)
-    }
-
-    /// True if the effect is in the set.
-    #[must_use]
-    pub const fn has(self, effect: Effect) -> bool {
-        self.0 & (1 << effect as u8) != 0
-    }
-
-    /// True if something other than reading is in the set that alters the machine.
-    #[must_use]
-    pub const fn changes_state(self) -> bool {
-        self.has(Effect::Changes) || self.has(Effect::Services)
-    }
-
-    /// Both sets together.
-    #[must_use]
-    pub const fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// The effects, mildest first.
-    pub fn iter(self) -> impl Iterator<Item = Effect> {
-        Effect::ALL.into_iter().filter(move |effect| self.has(*effect))
-    }
-}
-
-impl From<Vec<Effect>> for Effects {
-    fn from(effects: Vec<Effect>) -> Self {
-        Self::of(&effects)
-    }
-}
-
-impl From<Effects> for Vec<Effect> {
-    fn from(effects: Effects) -> Self {
-        effects.iter().collect()
-    }
-}
-
-impl fmt::Display for Effects {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, effect) in self.iter().enumerate() {
-            if index > 0 {
-                f.write_str(", ")?;
-            }
-            f.write_str(effect.as_str())?;
-        }
-        Ok(())
-    }
-}
-
 /// What the owner of the node takes away from the published lists. It can only narrow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Policy {
-    /// Drops every command at the Diagnostics level that changes state. Default: `false`, the published lists.
+    /// Drops every command at the Diagnostics level that changes state. Default here: `false`, the published lists; a
+    /// consent has it on unless its owner says otherwise ([`Scope`]).
     #[serde(default)]
     pub strict_read_only: bool,
 }
@@ -207,10 +60,16 @@ impl Policy {
         Self { strict_read_only: true }
     }
 
-    /// True if this policy leaves the command to the level.
+    /// True if this policy leaves the command to the level: always at DiagnosticsRepair, where the owner agreed to changes.
     #[must_use]
     pub fn keeps(self, entry: &Entry, level: AccessLevel) -> bool {
         !(self.strict_read_only && level == AccessLevel::Diagnostics && entry.effects.changes_state())
+    }
+}
+
+impl From<&Scope> for Policy {
+    fn from(scope: &Scope) -> Self {
+        Self { strict_read_only: scope.strict_read_only }
     }
 }
 
@@ -288,6 +147,37 @@ pub struct Entry {
     pub definition: Option<&'static Definition>,
 }
 
+/// Why a published command is refused wherever it could be answered: this engine has no definition of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Closed {
+    /// It changes state, and nothing here could hold it to what was agreed.
+    ChangesState,
+    /// It sends data away.
+    DataLeaves,
+    /// Its answer can be a key or a secret as a whole.
+    Secrets,
+    /// It cannot be called without this parameter, which is closed.
+    Needs(&'static str),
+    /// No public documentation of its parameters was found to check a definition against.
+    Unchecked,
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ChangesState => f.write_str("it changes state by means that this program cannot hold in"),
+            Self::DataLeaves => f.write_str("it sends data away by means that this program cannot hold in"),
+            Self::Secrets => f.write_str("its answer can be a key or a secret"),
+            Self::Needs(parameter) => write!(f, "it needs -{parameter}, which is closed"),
+            Self::Unchecked => {
+                f.write_str("its parameters could not be checked against a public document, so none are open")
+            }
+        }
+    }
+}
+
 impl Entry {
     /// True if the level is high enough.
     #[must_use]
@@ -295,14 +185,31 @@ impl Entry {
         self.level <= level
     }
 
+    /// Why it has no definition; `None` if it has one.
+    #[must_use]
+    pub fn closed(&self) -> Option<Closed> {
+        let why = || definitions::closed(&self.name, self.effects, self.may_return_secrets);
+        self.definition.is_none().then(why)
+    }
+
+    /// Its open parameters, each with type, length and constraint.
+    pub fn parameters(&self) -> impl Iterator<Item = &'static Parameter> + use<> {
+        self.definition.map_or(&[][..], |definition| definition.parameters).iter()
+    }
+
     /// Who answers the command on this machine.
     #[must_use]
     pub fn availability(&self, machine: Machine) -> Availability {
         match self.definition {
-            Some(definition) if definition.systems.overlaps(machine.native) => Availability::Native,
-            _ if machine.power_shell => Availability::PowerShell,
-            Some(_) => none("this node's operating system has no source for it"),
-            None => none(match self.module {
+            Some(own) if own.systems.overlaps(machine.native) => Availability::Native,
+            Some(_) if machine.power_shell => Availability::PowerShell,
+            Some(own) if own.systems != Systems::NONE => {
+                none("this node's operating system has no source for it")
+            }
+            None if machine.power_shell => {
+                none(self.closed().map(|why| why.to_string()).as_deref().unwrap_or_default())
+            }
+            _ => none(match self.module {
                 Some("Hyper-V") => "Hyper-V is not on this node",
                 Some("FailoverClusters" | "ClusterAwareUpdating") => "this node is in no failover cluster",
                 _ => "it needs Windows PowerShell, which this node does not have",
@@ -506,7 +413,9 @@ impl Catalog {
             name: name.to_owned(),
             level,
             groups: vec![group.to_owned()],
-            module: definition.map(|definition| definition.module).or_else(|| modules::module_of(name)),
+            module: definition
+                .map_or_else(|| modules::module_of(name), |definition| Some(definition.module))
+                .filter(|module| !module.is_empty()),
             effects: definition.map_or_else(
                 || modules::effects_of(name, listed(&annotations.changes)),
                 |definition| definition.effects,
@@ -534,127 +443,4 @@ pub fn aliases() -> impl Iterator<Item = (&'static str, &'static str)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn counts(catalog: &Catalog) -> Vec<(AccessLevel, String, usize)> {
-        catalog.groups().iter().map(|group| (group.level, group.name.clone(), group.commands.len())).collect()
-    }
-
-    #[test]
-    fn a01_lists_are_the_published_ones() {
-        assert_eq!(Catalog::sha256(), PUBLISHED_SHA256);
-        let catalog = Catalog::azure_local();
-        let of = |level| counts(catalog).into_iter().filter(move |(own, ..)| *own == level);
-        assert_eq!(of(AccessLevel::Diagnostics).map(|(.., count)| count).sum::<usize>(), 286);
-        assert_eq!(of(AccessLevel::Diagnostics).count(), 10);
-        assert_eq!(of(AccessLevel::DiagnosticsRepair).map(|(.., count)| count).sum::<usize>(), 2);
-    }
-
-    #[test]
-    fn a16_each_variant_has_the_counts_of_the_file() {
-        let file: serde_json::Value = serde_json::from_str(PUBLISHED).unwrap();
-        for variant in Variant::ALL {
-            let levels = match variant {
-                Variant::AzureLocal => &file["levels"],
-                other => &file["variants"][other.as_str()]["levels"],
-            };
-            let mut expected = Vec::new();
-            for (level, key) in [
-                (AccessLevel::Diagnostics, "Diagnostics"),
-                (AccessLevel::DiagnosticsRepair, "DiagnosticsRepair"),
-            ] {
-                for (group, names) in levels[key].as_object().unwrap() {
-                    expected.push((level, group.clone(), names.as_array().unwrap().len()));
-                }
-            }
-            assert_eq!(counts(Catalog::of(*variant)), expected, "{variant}");
-            assert_eq!(serde_json::to_value(variant).unwrap(), variant.as_str());
-        }
-        assert_eq!(Catalog::of(Variant::AzureStackHci21h2Preview).entries().len(), 373);
-    }
-
-    #[test]
-    fn a02_repair_is_diagnostics_and_more() {
-        for variant in Variant::ALL {
-            for policy in [Policy::default(), Policy::strict_read_only()] {
-                let catalog = Catalog::of(*variant);
-                let names =
-                    |level| -> Vec<_> { catalog.permitted(level, policy).map(|entry| &entry.name).collect() };
-                let repair = names(AccessLevel::DiagnosticsRepair);
-                assert!(names(AccessLevel::Diagnostics).iter().all(|name| repair.contains(name)));
-            }
-        }
-    }
-
-    #[test]
-    fn a10_strict_read_only_drops_what_changes_state() {
-        let catalog = Catalog::azure_local();
-        let has = |policy, name: &str| {
-            catalog.permitted(AccessLevel::Diagnostics, policy).any(|entry| entry.name == name)
-        };
-        for name in
-            ["Start-SolutionUpdate", "Add-SolutionUpdate", "Set-UpdateConfiguration", "Export-CauReport"]
-        {
-            assert!(has(Policy::default(), name), "{name}");
-            assert!(!has(Policy::strict_read_only(), name), "{name}");
-        }
-        assert!(has(Policy::strict_read_only(), "Get-Process"));
-        let mut strict = catalog.permitted(AccessLevel::Diagnostics, Policy::strict_read_only());
-        assert!(strict.all(|entry| !entry.effects.changes_state()));
-    }
-
-    #[test]
-    fn a19_names_aliases_and_modules_resolve_without_case() {
-        let catalog = Catalog::azure_local();
-        let name = |text: &str| catalog.resolve(text).map(|entry| entry.name.as_str());
-        assert_eq!(name("gEt-vM"), Some("Get-VM"));
-        assert_eq!(name("hyper-v\\get-vm"), Some("Get-VM"));
-        assert_eq!(name("Storage\\Get-VM"), None);
-        assert_eq!(name("GPS"), Some("Get-Process"));
-        assert_eq!(name("?"), Some("Where-Object"));
-        assert_eq!(name("exit"), Some("Exit-PSSession"));
-        assert_eq!(name("Invoke-Expression"), None);
-    }
-
-    #[test]
-    fn sec20_definitions_are_sound() {
-        let published: Vec<_> = Variant::ALL
-            .iter()
-            .flat_map(|variant| Catalog::of(*variant).entries())
-            .map(|entry| &entry.name)
-            .collect();
-        for definition in definitions::ALL.iter() {
-            assert!(
-                published.iter().any(|name| *name == definition.name),
-                "{} is not published",
-                definition.name
-            );
-            definition.check();
-        }
-        for (alias, target) in aliases() {
-            assert!(definitions::find(target).is_some(), "{alias} leads nowhere");
-        }
-    }
-
-    #[test]
-    fn sec21_no_diagnostics_definition_changes_state() {
-        for entry in Catalog::azure_local().permitted(AccessLevel::Diagnostics, Policy::default()) {
-            assert!(
-                entry.definition.is_none_or(|definition| !definition.effects.changes_state()),
-                "{}",
-                entry.name
-            );
-        }
-    }
-
-    #[test]
-    fn rights_hash_follows_the_rights() {
-        let catalog = Catalog::azure_local();
-        let hash = |level, policy| catalog.rights_sha256(level, policy);
-        let plain = hash(AccessLevel::Diagnostics, Policy::default());
-        assert_eq!(plain, hash(AccessLevel::Diagnostics, Policy::default()));
-        assert_ne!(plain, hash(AccessLevel::DiagnosticsRepair, Policy::default()));
-        assert_ne!(plain, hash(AccessLevel::Diagnostics, Policy::strict_read_only()));
-    }
-}
+mod tests;

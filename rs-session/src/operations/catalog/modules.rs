@@ -73,28 +73,55 @@ const READING_VERBS: &[&str] = &[
     "Get",
     "Measure",
     "Out",
+    "Resolve",
     "Select",
+    "Show",
     "Sort",
     "Test",
     "Where",
     "Write",
 ];
 
-/// The effects of a command by its verb; `listed` if the annotations say that it changes state or sends data.
+const READS: Effects = Effects::of(&[Effect::Reads]);
+const NETWORK: Effects = Effects::of(&[Effect::Reads, Effect::Network]);
+const WRITES: Effects = Effects::of(&[Effect::Reads, Effect::Changes]);
+
+/// Commands whose verb does not tell all that they do, as far as their documentation says it: they write what they find
+/// into files, restart what they update, ask other machines, or report to Azure.
+const BEYOND_THE_VERB: &[(&str, Effects)] = &[
+    ("Get-CauDeviceInfoForFeatureUpdates", WRITES),
+    ("Get-ClusterDiagnosticInfo", WRITES),
+    ("Get-ClusterLog", WRITES),
+    ("Get-ClusterResourceDependencyReport", WRITES),
+    ("Get-NetView", WRITES),
+    ("Get-PCStorageDiagnosticInfo", WRITES),
+    ("Get-SddcDiagnosticInfo", WRITES),
+    ("Get-StorageDiagnosticInfo", WRITES),
+    ("Get-SolutionUpdate", NETWORK),
+    ("Resolve-DnsName", NETWORK),
+    ("Start-SolutionUpdate", WRITES.union(Effects::of(&[Effect::Services, Effect::Network]))),
+    ("Sync-AzureStackHCI", WRITES.union(Effects::of(&[Effect::Network, Effect::DataLeaving]))),
+    ("Test-AzStackHCIConnection", NETWORK),
+    ("Test-CauSetup", NETWORK),
+    ("Test-Cluster", WRITES.union(NETWORK)),
+    ("Test-ClusterResourceFailure", WRITES.union(Effects::of(&[Effect::Services]))),
+    ("Test-SRTopology", WRITES.union(NETWORK)),
+];
+
+/// The effects of a command: what is known of it by name, else by its verb; `listed` if the annotations say that it changes state or sends data.
 pub(super) fn effects_of(name: &str, listed: bool) -> Effects {
     let verb = name.split_once('-').map_or(name, |(verb, _)| verb);
     let is = |other: &str| verb.eq_ignore_ascii_case(other);
-    let mut effects = Effects::of(&[Effect::Reads]);
+    if let Some((_, effects)) = BEYOND_THE_VERB.iter().find(|(own, _)| own.eq_ignore_ascii_case(name)) {
+        return *effects;
+    }
     if is("Send") {
-        return effects.union(Effects::of(&[Effect::Network, Effect::DataLeaving]));
+        return NETWORK.union(Effects::of(&[Effect::DataLeaving]));
     }
-    if is("Resolve") || name.eq_ignore_ascii_case("Test-AzStackHCIConnection") {
-        return effects.union(Effects::of(&[Effect::Network]));
+    if (is("Start") || is("Stop") || is("Restart")) && name.ends_with("Service") {
+        return READS.union(Effects::of(&[Effect::Services]));
     }
-    if listed || !READING_VERBS.iter().any(|reading| is(reading)) {
-        effects = effects.union(Effects::of(&[Effect::Changes]));
-    }
-    effects
+    if listed || !READING_VERBS.iter().any(|reading| is(reading)) { WRITES } else { READS }
 }
 
 #[cfg(test)]
@@ -105,7 +132,10 @@ mod tests {
     fn a10_effects_follow_verb_and_annotation() {
         let effects = |name, listed| effects_of(name, listed).to_string();
         assert_eq!(effects("Get-VM", false), "reads");
-        assert_eq!(effects("Start-SolutionUpdate", true), "reads, changes");
+        assert_eq!(effects("Start-SolutionUpdate", true), "reads, changes, services, network");
+        assert_eq!(effects("get-clusterlog", false), "reads, changes");
+        assert_eq!(effects("Restart-AzsSupportService", false), "reads, services");
+        assert_eq!(effects("Show-VirtualDisk", false), "reads");
         assert_eq!(effects("Remove-AzsSupportItem", false), "reads, changes");
         assert_eq!(effects("Send-DiagnosticData", true), "reads, network, data-leaving");
         assert_eq!(effects("AzsSupportKIUnexpectedReboot", false), "reads, changes");
