@@ -39,6 +39,19 @@ pub(super) fn get_net_ip_address(plan: &Plan, sink: &mut dyn Sink) -> Result<(),
     answer(plan, sink, objects, INTERFACE_FILTERS)
 }
 
+/// Addresses by the names of their interfaces.
+#[cfg(target_os = "linux")]
+pub(super) fn by_interface() -> Result<std::collections::BTreeMap<String, Vec<IpAddr>>, ProviderError> {
+    let networks =
+        Networks::new_with_refreshed_list().map_err(|error| ProviderError::failed(error.to_string()))?;
+    let own = |data: &sysinfo::NetworkData| {
+        let mut addresses: Vec<_> = data.ip_networks().iter().map(|network| network.addr).collect();
+        addresses.sort_unstable();
+        addresses
+    };
+    Ok(networks.iter().map(|(name, data)| (name.to_string_lossy().into_owned(), own(data))).collect())
+}
+
 fn object(name: &str, address: IpAddr, prefix: u8) -> Object {
     Object::new("NetIPAddress")
         .with("IPAddress", address.to_string())

@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use sysinfo::System;
 
 use super::date::now;
-use super::platform;
+use super::{facts, platform};
 use crate::operations::objects::{Object, Value};
 use crate::operations::pipeline::Sink;
 use crate::operations::plan::Plan;
@@ -55,8 +55,9 @@ struct Probe {
 impl Probe {
     fn new() -> Result<Self, ProviderError> {
         let failed = |why: String| ProviderError::failed(format!("Test-Observability : {why}"));
-        let file =
-            scratch_file().map_err(|error| failed(format!("no file to measure writes with: {error}")))?;
+        let file = facts::scratch_file()
+            .map_or_else(new_scratch_file, Ok)
+            .map_err(|error| failed(format!("no file to measure writes with: {error}")))?;
         let system = System::new().map_err(|error| failed(error.to_string()))?;
         Ok(Self { wall: now(), boot: platform::time_since_boot(), file, system })
     }
@@ -111,7 +112,7 @@ fn status(drift: f64, sync: Option<f64>, available: u64, total: u64) -> &'static
 }
 
 /// A new file on the state disk without a name that anybody could open.
-fn scratch_file() -> std::io::Result<File> {
+pub(super) fn new_scratch_file() -> std::io::Result<File> {
     let directory = std::env::var_os("STATE_DIRECTORY").map_or_else(std::env::temp_dir, PathBuf::from);
     let nanos = Instant::now().elapsed().as_nanos() ^ u128::from(std::process::id());
     let path = directory.join(format!(".observability-{}-{nanos}", std::process::id()));

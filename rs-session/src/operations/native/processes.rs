@@ -4,6 +4,7 @@ use chrono::DateTime;
 use sysinfo::{Process, ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
 
 use super::super::providers::fits_any;
+use super::facts::{self, Processes};
 use crate::operations::compare::has_wildcard;
 use crate::operations::objects::{Object, Value};
 use crate::operations::pipeline::Sink;
@@ -12,6 +13,7 @@ use crate::operations::providers::ProviderError;
 
 pub(super) fn get_process(plan: &Plan, sink: &mut dyn Sink) -> Result<(), ProviderError> {
     let system = snapshot()?;
+    let facts = facts::processes();
     let mut processes: Vec<_> =
         system.processes().values().filter(|process| process.thread_kind().is_none()).collect();
     processes.sort_by_cached_key(|process| (process.name().to_string_lossy().to_lowercase(), process.pid()));
@@ -21,7 +23,7 @@ pub(super) fn get_process(plan: &Plan, sink: &mut dyn Sink) -> Result<(), Provid
         let name = process.name().to_string_lossy();
         let id = i64::from(process.pid().as_u32());
         if fits_any(names, &name) && (ids.is_empty() || ids.contains(&id)) {
-            sink.emit(object(process).into())?;
+            sink.emit(object(process, &facts).into())?;
         }
     }
     for name in names.iter().filter(|name| !has_wildcard(name)) {
@@ -47,9 +49,12 @@ fn snapshot() -> Result<System, ProviderError> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "processor time in milliseconds is far below 2^53")]
-fn object(process: &Process) -> Object {
+fn object(process: &Process, facts: &Processes) -> Object {
     let name = process.name().to_string_lossy().into_owned();
-    let session = process.session_id().map(|id| i64::from(id.as_u32()));
+    let known = facts.get(&process.pid().as_u32());
+    let files = known.and_then(|own| own.files);
+    let session = known.and_then(|own| own.session).or_else(|| process.session_id().map(|id| id.as_u32()));
+    let session = session.map(i64::from);
     Object::new("Process")
         .with("Name", name.clone())
         .with("Id", i64::from(process.pid().as_u32()))
@@ -61,7 +66,7 @@ fn object(process: &Process) -> Object {
         .with("PM", Value::Size(private_bytes(process)))
         .with("VirtualMemorySize", Value::Size(process.virtual_memory()))
         .with("VM", Value::Size(process.virtual_memory()))
-        .with("Handles", process.open_files().and_then(|count| i64::try_from(count).ok()))
+        .with("Handles", files.and_then(|count| i64::try_from(count).ok()))
         .with("Threads", process.tasks().and_then(|tasks| i64::try_from(tasks.len()).ok()))
         .with("SI", session)
         .with("SessionId", session)

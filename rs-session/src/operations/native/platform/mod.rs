@@ -3,9 +3,9 @@
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
-pub(super) use linux::{PROVIDERS, interface_index, process_count, time_since_boot};
+pub(super) use linux::{PROVIDERS, absent, interface_index, process_count, time_since_boot};
 
 #[cfg(not(target_os = "linux"))]
 mod other;
 #[cfg(not(target_os = "linux"))]
-pub(super) use other::{PROVIDERS, interface_index, process_count, time_since_boot};
+pub(super) use other::{PROVIDERS, absent, interface_index, process_count, time_since_boot};

@@ -8,6 +8,11 @@ use crate::operations::providers::Provider;
 /// None.
 pub(in crate::operations::native) const PROVIDERS: &[(&str, Provider)] = &[];
 
+/// Nothing is known to be absent here.
+pub(in crate::operations::native) fn absent(_command: &str) -> Option<&'static str> {
+    None
+}
+
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// A steady clock; its zero is the first call.

@@ -18,7 +18,7 @@ const TYPE_LOOPBACK: i64 = 772;
 const FILTERS: &[(&str, &str)] = &[("Name", "Name"), ("InterfaceIndex", "ifIndex")];
 
 /// Adapters with their directories; the loopback and other parts without hardware only if wanted.
-fn adapters(plan: &Plan) -> Vec<(String, PathBuf)> {
+pub(super) fn adapters(plan: &Plan) -> Vec<(String, PathBuf)> {
     let hidden = plan.call.switch("IncludeHidden");
     let physical = plan.call.switch("Physical");
     let fits = |directory: &Path| {
@@ -34,7 +34,7 @@ fn is_virtual(directory: &Path) -> bool {
 }
 
 /// Answers with one object per adapter.
-fn each(
+pub(super) fn each(
     plan: &Plan,
     sink: &mut dyn Sink,
     object: impl Fn(&str, &Path) -> Option<Object>,
@@ -48,14 +48,13 @@ pub(super) fn get_net_adapter(plan: &Plan, sink: &mut dyn Sink) -> Result<(), Pr
 
 fn adapter(name: &str, directory: &Path) -> Object {
     let read = |file: &str| line(directory.join(file));
-    let speed = number(&directory.join("speed")).filter(|speed| *speed > 0);
     Object::new("NetAdapter")
         .with("Name", name.to_owned())
         .with("InterfaceDescription", description(directory))
         .with("ifIndex", number(&directory.join("ifindex")))
         .with("Status", status(read("operstate").as_deref(), flags(directory)))
         .with("MacAddress", read("address").map(|address| address.to_uppercase().replace(':', "-")))
-        .with("LinkSpeed", speed.map(|megabits| megabits.saturating_mul(1_000_000)))
+        .with("LinkSpeed", link_speed(directory))
         .with("MtuSize", number(&directory.join("mtu")))
         .with("AdminStatus", if flags(directory) & FLAG_UP != 0 { "Up" } else { "Down" })
         .with(
@@ -74,6 +73,12 @@ fn adapter(name: &str, directory: &Path) -> Object {
         .with("DriverName", link_name(directory.join("device/driver")))
 }
 
+/// Bits per second, where the adapter tells.
+pub(super) fn link_speed(directory: &Path) -> Option<i64> {
+    let megabits = number(&directory.join("speed")).filter(|megabits| *megabits > 0)?;
+    Some(megabits.saturating_mul(1_000_000))
+}
+
 fn flags(directory: &Path) -> u32 {
     let text = line(directory.join("flags")).unwrap_or_default();
     u32::from_str_radix(text.trim_start_matches("0x"), 16).unwrap_or(0)
@@ -89,7 +94,7 @@ fn status(operstate: Option<&str>, flags: u32) -> &'static str {
     }
 }
 
-fn description(directory: &Path) -> String {
+pub(super) fn description(directory: &Path) -> String {
     if let Some(alias) = line(directory.join("ifalias")) {
         return alias;
     }

@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::operations::native::addresses::family;
-use crate::operations::native::answer;
+use crate::operations::native::{answer, facts};
 use crate::operations::objects::Object;
 use crate::operations::pipeline::Sink;
 use crate::operations::plan::Plan;
@@ -124,21 +124,13 @@ fn owner(owners: &HashMap<u64, (i64, String)>, inode: u64) -> (i64, Option<Strin
 /// Processes by the inodes of their sockets, as far as this process may look.
 fn owners() -> HashMap<u64, (i64, String)> {
     let mut owners = HashMap::new();
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    for id in entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i64>().ok()) {
+    for (id, own) in facts::processes() {
         let name = super::line(format!("/proc/{id}/comm")).unwrap_or_default();
-        for descriptor in fs::read_dir(format!("/proc/{id}/fd")).into_iter().flatten().flatten() {
-            let target = fs::read_link(descriptor.path()).ok();
-            if let Some(inode) = target.as_ref().and_then(|target| socket_inode(target.to_str()?)) {
-                owners.entry(inode).or_insert_with(|| (id, name.clone()));
-            }
+        for inode in own.sockets {
+            owners.entry(inode).or_insert_with(|| (i64::from(id), name.clone()));
         }
     }
     owners
-}
-
-fn socket_inode(target: &str) -> Option<u64> {
-    target.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
 #[cfg(test)]

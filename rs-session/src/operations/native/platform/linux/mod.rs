@@ -10,51 +10,85 @@ use crate::operations::objects::Value;
 use crate::operations::providers::Provider;
 
 mod adapters;
+mod bindings;
 mod connections;
+mod diagnostics;
+mod host;
+mod neighbors;
+mod pools;
 mod routes;
 mod services;
 mod settings;
 mod shares;
+mod smb;
+mod sources;
 mod storage;
 mod tasks;
+
+pub(in crate::operations::native) use self::sources::absent;
 
 /// Published names and the functions that answer them on Linux.
 pub(in crate::operations::native) const PROVIDERS: &[(&str, Provider)] = &[
     ("Get-Disk", storage::get_disk),
     ("Get-DiskImage", storage::get_disk_image),
+    ("Get-FileShare", smb::get_file_share),
     ("Get-InitiatorId", storage::get_initiator_id),
+    ("Get-InitiatorPort", pools::get_initiator_port),
+    ("Get-LogProperties", host::get_log_properties),
     ("Get-NetAdapter", adapters::get_net_adapter),
     ("Get-NetAdapterAdvancedProperty", adapters::get_advanced_property),
+    ("Get-NetAdapterBinding", bindings::get_binding),
     ("Get-NetAdapterHardwareInfo", adapters::get_hardware_info),
     ("Get-NetAdapterPowerManagement", adapters::get_power_management),
+    ("Get-NetAdapterRdma", bindings::get_rdma),
     ("Get-NetAdapterRss", adapters::get_rss),
     ("Get-NetAdapterSriov", adapters::get_sriov),
+    ("Get-NetAdapterSriovVf", bindings::get_sriov_vf),
     ("Get-NetAdapterStatistics", adapters::get_statistics),
     ("Get-NetCompartment", settings::get_compartment),
+    ("Get-NetConnectionProfile", bindings::get_connection_profile),
     ("Get-NetIPInterface", adapters::get_ip_interface),
     ("Get-NetIPv4Protocol", settings::get_ipv4_protocol),
     ("Get-NetIPv6Protocol", settings::get_ipv6_protocol),
     ("Get-NetLbfoTeam", adapters::get_team),
     ("Get-NetLbfoTeamMember", adapters::get_team_member),
-    ("Get-NetNeighbor", routes::get_neighbor),
+    ("Get-NetLbfoTeamNic", bindings::get_team_nic),
+    ("Get-NetNeighbor", neighbors::get_neighbor),
     ("Get-NetOffloadGlobalSetting", settings::get_offload),
+    ("Get-NetPrefixPolicy", bindings::get_prefix_policy),
     ("Get-NetRoute", routes::get_route),
     ("Get-NetTCPConnection", connections::get_tcp_connection),
     ("Get-NetTCPSetting", settings::get_tcp_setting),
     ("Get-NetUDPEndpoint", connections::get_udp_endpoint),
     ("Get-NetUDPSetting", settings::get_udp_setting),
     ("Get-Partition", storage::get_partition),
+    ("Get-ResiliencySetting", pools::get_resiliency_setting),
     ("Get-ScheduledTask", tasks::get_scheduled_task),
     ("Get-ScheduledTaskInfo", tasks::get_scheduled_task_info),
     ("Get-SecureBootUEFI", settings::get_secure_boot),
     ("Get-Service", services::get_service),
+    ("Get-SmbClientConfiguration", smb::get_client_configuration),
+    ("Get-SmbClientNetworkInterface", smb::get_network_interface),
     ("Get-SmbConnection", shares::get_smb_connection),
+    ("Get-SmbGlobalMapping", smb::get_global_mapping),
     ("Get-SmbMapping", shares::get_smb_mapping),
+    ("Get-SmbServerConfiguration", smb::get_server_configuration),
+    ("Get-SmbServerNetworkInterface", smb::get_network_interface),
     ("Get-SmbShare", shares::get_smb_share),
+    ("Get-SmbShareAccess", smb::get_share_access),
+    ("Get-StorageEnclosure", pools::get_storage_enclosure),
+    ("Get-StorageJob", pools::get_storage_job),
     ("Get-StorageNode", storage::get_storage_node),
+    ("Get-StoragePool", pools::get_storage_pool),
+    ("Get-StorageSubsystem", pools::get_storage_subsystem),
     ("Get-SupportedFileSystems", storage::get_supported_file_systems),
+    ("Get-TargetPort", pools::get_target_port),
+    ("Get-TargetPortal", pools::get_target_portal),
+    ("Get-VMHostNumaNode", host::get_numa_node),
     ("Get-VirtualDisk", storage::get_virtual_disk),
     ("Get-VolumeCorruptionCount", storage::get_volume_corruption_count),
+    ("Get-WindowsErrorReporting", host::get_error_reporting),
+    ("Send-DiagnosticData", diagnostics::send_diagnostic_data),
     ("Start-Service", services::start_service),
     ("Stop-Service", services::stop_service),
 ];

@@ -1,6 +1,6 @@
-//! Routes and neighbours from `/proc/net`.
+//! Routes from `/proc/net`.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
 use super::connections::kernel_address;
 use super::{interface_index, text};
@@ -43,6 +43,15 @@ pub(super) fn get_route(plan: &Plan, sink: &mut dyn Sink) -> Result<(), Provider
     answer(plan, sink, objects, &filters.map(|name| (name, name)))
 }
 
+/// Interfaces with a default route, with true for IPv4.
+pub(super) fn default_routes() -> Vec<(String, bool)> {
+    let four = text("/proc/net/route").unwrap_or_default();
+    let six = text("/proc/net/ipv6_route").unwrap_or_default();
+    let routes = four.lines().filter_map(route_v4).chain(six.lines().filter_map(route_v6));
+    let default = routes.filter(|route| route.prefix == 0 && route.gateway.is_some());
+    default.map(|route| (route.interface, route.destination.is_ipv4())).collect()
+}
+
 fn route_v4(line: &str) -> Option<Route> {
     let fields: Vec<_> = line.split_ascii_whitespace().collect();
     let [interface, destination, gateway, flags, _, _, metric, mask, ..] = fields.as_slice() else {
@@ -76,41 +85,6 @@ fn route_v6(line: &str) -> Option<Route> {
     })
 }
 
-pub(super) fn get_neighbor(plan: &Plan, sink: &mut dyn Sink) -> Result<(), ProviderError> {
-    let table = text("/proc/net/arp").unwrap_or_default();
-    let objects = table.lines().skip(1).filter_map(|line| {
-        let (address, flags, hardware, interface) = neighbor(line)?;
-        let index = interface_index(interface);
-        Some(
-            Object::new("NetNeighbor")
-                .with("ifIndex", index)
-                .with("IPAddress", address.to_string())
-                .with("LinkLayerAddress", hardware.to_uppercase().replace(':', "-"))
-                .with("State", neighbor_state(flags))
-                .with("InterfaceAlias", interface.to_owned())
-                .with("AddressFamily", "IPv4")
-                .with("InterfaceIndex", index),
-        )
-    });
-    answer(plan, sink, objects, crate::operations::native::addresses::INTERFACE_FILTERS)
-}
-
-fn neighbor(line: &str) -> Option<(Ipv4Addr, u32, &str, &str)> {
-    let fields: Vec<_> = line.split_ascii_whitespace().collect();
-    let [address, _, flags, hardware, _, interface] = fields.as_slice() else { return None };
-    let flags = u32::from_str_radix(flags.trim_start_matches("0x"), 16).ok()?;
-    Some((address.parse().ok()?, flags, hardware, interface))
-}
-
-/// PowerShell's word for the flags of an ARP entry.
-const fn neighbor_state(flags: u32) -> &'static str {
-    match flags {
-        flags if flags & 0x4 != 0 => "Permanent",
-        flags if flags & 0x2 != 0 => "Reachable",
-        _ => "Incomplete",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,16 +103,5 @@ mod tests {
         let route = route_v6(line).unwrap();
         assert_eq!((route.destination.to_string().as_str(), route.prefix, route.metric), ("fe80::", 64, 256));
         assert!(route.gateway.is_none());
-    }
-
-    #[test]
-    fn neighbours_of_the_kernel_are_read() {
-        let line = "192.0.2.1        0x1         0x2         02:fc:00:00:00:05     *        eth0";
-        let (address, flags, hardware, interface) = neighbor(line).unwrap();
-        assert_eq!(
-            (address, hardware, interface),
-            (Ipv4Addr::new(192, 0, 2, 1), "02:fc:00:00:00:05", "eth0")
-        );
-        assert_eq!(neighbor_state(flags), "Reachable");
     }
 }

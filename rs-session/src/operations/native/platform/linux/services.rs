@@ -1,21 +1,28 @@
-//! Services: from systemd where it runs, else from unit files and start scripts, with the state of the process table.
+//! Services: from systemd where it runs, from runit's service folders, else from unit files and start scripts, with the
+//! state of the process table.
 //!
 //! systemd is asked through its own program by absolute path, with a clean environment and arguments that cannot be
-//! options. Starting and stopping go through systemd only: what a start script starts would belong to the operation,
-//! and nothing outlives an operation.
+//! options. Starting and stopping ([`change`]) go through systemd and runit only: what a start script starts would belong
+//! to the operation, and nothing outlives an operation.
+
+mod change;
+mod runit;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::{FILE_BYTES_MAX, line, names, text};
 use crate::operations::compare::{has_wildcard, wildcard};
-use crate::operations::native::fits_any;
+use crate::operations::critical::bare_name;
+use crate::operations::native::facts::{self, ProcessFacts};
 use crate::operations::objects::Object;
 use crate::operations::pipeline::Sink;
-use crate::operations::plan::{Plan, is_protected_service};
-use crate::operations::providers::ProviderError;
+use crate::operations::plan::Plan;
+use crate::operations::providers::{ProviderError, fits_any};
+
+pub(super) use self::change::{start_service, stop_service};
 
 /// Where unit files are, the strongest first.
 pub(super) const UNIT_DIRECTORIES: &[&str] = &[
@@ -27,8 +34,11 @@ pub(super) const UNIT_DIRECTORIES: &[&str] = &[
 ];
 /// Where the service manager's program can be.
 const SYSTEMCTL: &[&str] = &["/usr/bin/systemctl", "/bin/systemctl"];
+/// Units that are asked for by name in one call.
+const UNITS_AT_ONCE: usize = 256;
 /// The properties that are asked for.
-const PROPERTIES: &str = "--property=Id,Names,Description,LoadState,ActiveState,SubState,UnitFileState";
+const PROPERTIES: &str = "--property=Id,Names,Description,LoadState,ActiveState,SubState,UnitFileState,MainPID,\
+                          RequiredBy,BoundBy,ConsistsOf,Conflicts";
 
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Service {
@@ -38,6 +48,34 @@ struct Service {
     status: &'static str,
     start: &'static str,
     sub_state: String,
+    /// Its main process.
+    process: Option<u32>,
+    /// Units that go down with it.
+    needed_by: Vec<String>,
+    /// Units that go down when it starts.
+    conflicts: Vec<String>,
+    manager: Manager,
+}
+
+/// Who starts and stops a service.
+#[derive(Clone, Debug, Default, PartialEq)]
+enum Manager {
+    /// Nobody that runs on this node; only its files are there.
+    #[default]
+    None,
+    Systemd,
+    /// runit, with the service's folder.
+    Runit(PathBuf),
+}
+
+impl Manager {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Systemd => "systemd",
+            Self::Runit(_) => "runit",
+        }
+    }
 }
 
 pub(super) fn get_service(plan: &Plan, sink: &mut dyn Sink) -> Result<(), ProviderError> {
@@ -77,17 +115,40 @@ fn systemd_runs() -> bool {
 /// All services, sorted by name.
 fn services() -> Result<Vec<Service>, ProviderError> {
     let mut services = BTreeMap::new();
+    let files = files_services();
     if systemd_runs() {
-        for service in
-            systemd_services(&systemctl(&["show", "--type=service", "--all", PROPERTIES, "*.service"])?)
-        {
-            services.insert(service.name.clone(), service);
+        for service in systemd_knows(&files)? {
+            services.entry(service.name.clone()).or_insert(service);
         }
     }
-    for service in files_services() {
+    // A file that only gives a service another name is no service of its own.
+    let aliases: BTreeSet<String> =
+        services.values().flat_map(|service| &service.aliases).map(|name| bare_name(name)).collect();
+    for service in runit::services() {
+        services.entry(service.name.clone()).or_insert(service);
+    }
+    for service in files.into_iter().filter(|service| !aliases.contains(&bare_name(&service.name))) {
         services.entry(service.name.clone()).or_insert(service);
     }
     Ok(services.into_values().collect())
+}
+
+/// What systemd says of the services that it has loaded, and of those that lie in files: it loads them to answer.
+fn systemd_knows(files: &[Service]) -> Result<Vec<Service>, ProviderError> {
+    let mut known =
+        systemd_services(&systemctl(&["show", "--type=service", "--all", PROPERTIES, "*.service"])?);
+    let loaded: BTreeSet<&str> = known.iter().map(|service| service.name.as_str()).collect();
+    let others: Vec<String> = files
+        .iter()
+        .filter(|service| !loaded.contains(service.name.as_str()))
+        .map(|service| format!("{}.service", service.name))
+        .collect();
+    for units in others.chunks(UNITS_AT_ONCE) {
+        let mut arguments = vec!["show", "--type=service", PROPERTIES, "--"];
+        arguments.extend(units.iter().map(String::as_str));
+        known.extend(systemd_services(&systemctl(&arguments)?));
+    }
+    Ok(known)
 }
 
 /// Runs systemd's program with fixed arguments.
@@ -100,6 +161,9 @@ fn systemctl(arguments: &[&str]) -> Result<String, ProviderError> {
         .args(arguments)
         .env_clear()
         .env("LC_ALL", "C")
+        // By the system bus: on systemd's private socket root must see the number of process 1, which the operation's own
+        // numbering of processes does not show.
+        .env("SYSTEMCTL_FORCE_BUS", "1")
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -135,6 +199,7 @@ fn systemd_services(text: &str) -> Vec<Service> {
 
 fn systemd_service(block: &str) -> Option<Service> {
     let value = |key: &str| unit_value(block, key).unwrap_or_default();
+    let units = |key: &str| value(key).split_whitespace().map(str::to_owned);
     let name = value("Id").strip_suffix(".service")?;
     if value("LoadState") == "not-found" {
         return None;
@@ -155,6 +220,10 @@ fn systemd_service(block: &str) -> Option<Service> {
             _ => "Manual",
         },
         sub_state: value("SubState").to_owned(),
+        process: value("MainPID").parse().ok().filter(|process| *process > 0),
+        needed_by: ["RequiredBy", "BoundBy", "ConsistsOf"].into_iter().flat_map(units).collect(),
+        conflicts: units("Conflicts").collect(),
+        manager: Manager::Systemd,
     })
 }
 
@@ -223,56 +292,19 @@ fn file_service(
     let runs = telling.is_some_and(|program| programs.contains(program));
     Service {
         name: name.to_owned(),
-        aliases: Vec::new(),
         description: description.unwrap_or(name).to_owned(),
         status: if runs { "Running" } else { "Stopped" },
         start: if starts { "Automatic" } else { "Manual" },
         sub_state: String::from(if runs { "process found" } else { "no process" }),
+        ..Service::default()
     }
 }
 
 /// Names of the programs that run now: of the file where it can be seen, else of the process.
 fn running_programs() -> BTreeSet<String> {
-    let ids = names("/proc").into_iter().filter(|name| name.parse::<u32>().is_ok());
     let program =
-        |id: String| super::link_name(format!("/proc/{id}/exe")).or_else(|| line(format!("/proc/{id}/comm")));
-    ids.filter_map(program).collect()
-}
-
-pub(super) fn start_service(plan: &Plan, sink: &mut dyn Sink) -> Result<(), ProviderError> {
-    change(plan, sink, "start")
-}
-
-pub(super) fn stop_service(plan: &Plan, sink: &mut dyn Sink) -> Result<(), ProviderError> {
-    change(plan, sink, "stop")
-}
-
-/// Starts or stops one service that exists, by its exact name, and shows its state afterwards.
-fn change(plan: &Plan, sink: &mut dyn Sink, verb: &str) -> Result<(), ProviderError> {
-    let command = plan.command().to_owned();
-    let failed = |why: String| ProviderError::failed(format!("{command} : {why}"));
-    let wanted = plan.call.text("Name").unwrap_or_default();
-    if !systemd_runs() {
-        return Err(failed(String::from(
-            "systemd does not run on this node, so services cannot be started or stopped.",
-        )));
-    }
-    let find = || -> Result<Option<Service>, ProviderError> {
-        let name = wanted.strip_suffix(".service").unwrap_or(wanted);
-        Ok(services()?.into_iter().find(|service| service.name.eq_ignore_ascii_case(name)))
-    };
-    let service =
-        find()?.ok_or_else(|| failed(format!("Cannot find any service with service name '{wanted}'.")))?;
-    let names = || std::iter::once(&service.name).chain(&service.aliases);
-    if let Some(name) = names().find(|name| is_protected_service(name)) {
-        return Err(failed(format!("'{wanted}' is {name}, which is protected.")));
-    }
-    let unit = format!("{}.service", service.name);
-    systemctl(&[verb, "--", &unit])?;
-    if let Some(service) = find()? {
-        sink.emit(object(&service).into())?;
-    }
-    Ok(())
+        |(id, facts): (u32, ProcessFacts)| facts.program.or_else(|| line(format!("/proc/{id}/comm")));
+    facts::processes().into_iter().filter_map(program).collect()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::operations::pipeline::Sink;
 use crate::operations::plan::Plan;
 use crate::operations::providers::ProviderError;
 
-const CONFIGURATION: &str = "/etc/samba/smb.conf";
+pub(super) const CONFIGURATION: &str = "/etc/samba/smb.conf";
 
 pub(super) fn get_smb_share(plan: &Plan, sink: &mut dyn Sink) -> Result<(), ProviderError> {
     let configuration = text(CONFIGURATION).unwrap_or_default();
@@ -31,26 +31,68 @@ struct Share {
     read_only: bool,
 }
 
-/// The sections of a Samba configuration that are shares.
-fn shares(configuration: &str) -> Vec<Share> {
-    let mut shares: Vec<Share> = Vec::new();
+/// A section of a Samba configuration. Names of settings are in lower case and without blanks, as Samba reads them.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Section {
+    pub(super) name: String,
+    pub(super) settings: Vec<(String, String)>,
+}
+
+impl Section {
+    pub(super) fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name)
+    }
+
+    /// The last value of a setting, which is the one in force.
+    pub(super) fn get(&self, key: &str) -> Option<&str> {
+        self.settings.iter().rev().find(|(own, _)| own == key).map(|(_, value)| value.as_str())
+    }
+
+    /// True if whoever may use the share may write to it; the last word on it counts.
+    pub(super) fn is_writable(&self) -> bool {
+        let word = |(key, value): &(String, String)| {
+            let yes = matches!(value.to_lowercase().as_str(), "yes" | "true" | "1");
+            match key.as_str() {
+                "writable" => Some(yes),
+                "readonly" => Some(!yes),
+                _ => None,
+            }
+        };
+        self.settings.iter().rev().find_map(word).unwrap_or(false)
+    }
+}
+
+/// The sections of a Samba configuration.
+pub(super) fn sections(configuration: &str) -> Vec<Section> {
+    let mut sections: Vec<Section> = Vec::new();
     for line in configuration.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';'])) {
         if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
-            shares.push(Share { name: name.trim().to_owned(), read_only: true, ..Share::default() });
-        } else if let (Some(share), Some((key, value))) = (shares.last_mut(), line.split_once('=')) {
-            let value = value.trim();
-            let yes = matches!(value.to_lowercase().as_str(), "yes" | "true" | "1");
-            match key.trim().to_lowercase().replace(' ', "").as_str() {
-                "path" | "directory" => share.path = Some(value.to_owned()),
-                "comment" => share.comment = Some(value.to_owned()),
-                "readonly" => share.read_only = yes,
-                "writable" | "writeable" | "writeok" => share.read_only = !yes,
-                _ => {}
-            }
+            sections.push(Section { name: name.trim().to_owned(), settings: Vec::new() });
+        } else if let (Some(section), Some((key, value))) = (sections.last_mut(), line.split_once('=')) {
+            let key: String =
+                key.chars().filter(|c| !c.is_whitespace()).flat_map(char::to_lowercase).collect();
+            let key = match key.as_str() {
+                "writeable" | "writeok" => String::from("writable"),
+                "directory" => String::from("path"),
+                _ => key,
+            };
+            section.settings.push((key, value.trim().to_owned()));
         }
     }
-    shares.retain(|share| !share.name.eq_ignore_ascii_case("global"));
+    sections
+}
+
+/// The sections that are shares.
+fn shares(configuration: &str) -> Vec<Share> {
+    let shares = sections(configuration).into_iter().filter(|section| !section.is("global"));
     shares
+        .map(|section| Share {
+            path: section.get("path").map(str::to_owned),
+            comment: section.get("comment").map(str::to_owned),
+            read_only: !section.is_writable(),
+            name: section.name,
+        })
+        .collect()
 }
 
 pub(super) fn get_smb_mapping(plan: &Plan, sink: &mut dyn Sink) -> Result<(), ProviderError> {

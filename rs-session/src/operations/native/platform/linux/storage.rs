@@ -14,7 +14,7 @@ const ROOT: &str = "/sys/block";
 const SECTOR: u64 = 512;
 
 /// Block devices that stand for hardware, with their directories.
-fn disks() -> Vec<(String, PathBuf)> {
+pub(super) fn disks() -> Vec<(String, PathBuf)> {
     let all = names(ROOT).into_iter().map(|name| (name.clone(), Path::new(ROOT).join(name)));
     all.filter(|(_, directory)| directory.join("device").exists()).collect()
 }
@@ -23,7 +23,7 @@ fn disk_number(index: usize) -> i64 {
     i64::try_from(index).unwrap_or(i64::MAX)
 }
 
-fn sectors(path: &Path) -> Value {
+pub(super) fn sectors(path: &Path) -> Value {
     let count = line(path).and_then(|line| line.parse::<u64>().ok());
     count.map_or(Value::Null, |count| Value::Size(count.saturating_mul(SECTOR)))
 }
@@ -99,7 +99,7 @@ fn partition_style(directory: &Path) -> &'static str {
     }
 }
 
-fn partitions(directory: &Path) -> Vec<(String, PathBuf)> {
+pub(super) fn partitions(directory: &Path) -> Vec<(String, PathBuf)> {
     let all = names(directory).into_iter().map(|name| (name.clone(), directory.join(name)));
     all.filter(|(_, directory)| directory.join("partition").exists()).collect()
 }
