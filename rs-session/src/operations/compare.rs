@@ -1,15 +1,16 @@
 //! Comparisons of Where-Object: a property, an operator and literals, with PowerShell's rules.
 //!
 //! The property's type decides: a number on the left makes a number of the right side, text on the left makes text of
-//! it. Text compares without regard to case unless the operator begins with `c`. A property that is a list matches
-//! when one of its items does. There is no regular expression: `-match` is refused by the planner.
+//! it. Text compares without regard to case unless the operator begins with `c`. A property that is a list gives those
+//! of its items that fit, and what they are worth as true or false decides. `-Match` takes the patterns of [`Pattern`].
 
 use std::cmp::Ordering;
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::objects::{Value, order_text};
+use super::objects::{Value, order_text, order_text_by_case};
+use super::pattern::Pattern;
 
 /// A comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +33,10 @@ pub enum Operator {
     Like,
     /// Does not match such a pattern.
     NotLike,
+    /// Fits a regular expression somewhere.
+    Match,
+    /// Fits it nowhere.
+    NotMatch,
     /// The property, a list, holds the value.
     Contains,
     /// The property, a list, does not hold the value.
@@ -65,6 +70,8 @@ pub const OPERATORS: &[(&str, Operator)] = &[
     ("LE", Operator::Le),
     ("Like", Operator::Like),
     ("NotLike", Operator::NotLike),
+    ("Match", Operator::Match),
+    ("NotMatch", Operator::NotMatch),
     ("Contains", Operator::Contains),
     ("NotContains", Operator::NotContains),
     ("In", Operator::In),
@@ -91,33 +98,10 @@ impl Comparison {
         }
     }
 
-    /// Applies the comparison to a property's value.
+    /// True if the operator takes a regular expression.
     #[must_use]
-    pub fn holds(self, left: &Value, right: &[Value]) -> bool {
-        let first = right.first().unwrap_or(&Value::Null);
-        match self.operator {
-            Operator::True => left.is_truthy(),
-            Operator::Not => !left.is_truthy(),
-            Operator::In => right.iter().any(|item| self.equal(left, item)),
-            Operator::NotIn => !right.iter().any(|item| self.equal(left, item)),
-            Operator::Contains => items(left).iter().any(|item| self.equal(item, first)),
-            Operator::NotContains => !items(left).iter().any(|item| self.equal(item, first)),
-            _ => items(left).iter().any(|item| self.holds_for_one(item, first)),
-        }
-    }
-
-    fn holds_for_one(self, left: &Value, right: &Value) -> bool {
-        match self.operator {
-            Operator::Eq => self.equal(left, right),
-            Operator::Ne => !self.equal(left, right),
-            Operator::Like => wildcard(&right.to_text(), &left.to_text(), self.case_sensitive),
-            Operator::NotLike => !wildcard(&right.to_text(), &left.to_text(), self.case_sensitive),
-            Operator::Gt => self.compare(left, right) == Some(Ordering::Greater),
-            Operator::Ge => self.compare(left, right).is_some_and(Ordering::is_ge),
-            Operator::Lt => self.compare(left, right) == Some(Ordering::Less),
-            Operator::Le => self.compare(left, right).is_some_and(Ordering::is_le),
-            _ => false,
-        }
+    pub const fn takes_pattern(self) -> bool {
+        matches!(self.operator, Operator::Match | Operator::NotMatch)
     }
 
     fn equal(self, left: &Value, right: &Value) -> bool {
@@ -127,7 +111,12 @@ impl Comparison {
     /// `None` where the right side cannot become the left side's type.
     fn compare(self, left: &Value, right: &Value) -> Option<Ordering> {
         match left {
-            Value::Null => Some(if matches!(right, Value::Null) { Ordering::Equal } else { Ordering::Less }),
+            // Nothing is less than everything but numbers below zero.
+            Value::Null => Some(match right.as_number() {
+                _ if matches!(right, Value::Null) => Ordering::Equal,
+                Some(number) if number < 0.0 => Ordering::Greater,
+                _ => Ordering::Less,
+            }),
             Value::Text(text) => Some(self.compare_text(text, &right.to_text())),
             Value::Bool(value) => to_bool(right).map(|right| value.cmp(&right)),
             Value::Date(value) => to_date(right).map(|right| value.cmp(&right)),
@@ -141,7 +130,78 @@ impl Comparison {
     }
 
     fn compare_text(self, left: &str, right: &str) -> Ordering {
-        if self.case_sensitive { left.cmp(right) } else { order_text(left, right) }
+        if self.case_sensitive { order_text_by_case(left, right) } else { order_text(left, right) }
+    }
+}
+
+/// A comparison with its right side, ready to be asked for one value after the other.
+#[derive(Clone, Debug)]
+pub struct Test {
+    comparison: Comparison,
+    right: Vec<Value>,
+    pattern: Option<Pattern>,
+}
+
+impl Test {
+    /// Makes the test; `right` are the values behind the operator.
+    ///
+    /// # Errors
+    /// What is wrong with the pattern of a `-Match`.
+    pub fn new(comparison: Comparison, right: Vec<Value>) -> Result<Self, String> {
+        let pattern = if comparison.takes_pattern() {
+            let text = right.first().map(Value::to_text).unwrap_or_default();
+            Some(Pattern::new(&text, comparison.case_sensitive)?)
+        } else {
+            None
+        };
+        Ok(Self { comparison, right, pattern })
+    }
+
+    /// Applies the test to a property's value.
+    #[must_use]
+    pub fn holds(&self, left: &Value) -> bool {
+        let comparison = self.comparison;
+        let first = self.right.first().unwrap_or(&Value::Null);
+        match comparison.operator {
+            Operator::True => left.is_truthy(),
+            Operator::Not => !left.is_truthy(),
+            // The items of the list stand on the left here, so their type decides.
+            Operator::In => self.right.iter().any(|item| comparison.equal(item, left)),
+            Operator::NotIn => !self.right.iter().any(|item| comparison.equal(item, left)),
+            Operator::Contains => items(left).iter().any(|item| comparison.equal(item, first)),
+            Operator::NotContains => !items(left).iter().any(|item| comparison.equal(item, first)),
+            _ => match left {
+                Value::List(items) => {
+                    let mut fitting = items.iter().filter(|item| self.holds_for_one(item, first));
+                    match (fitting.next(), fitting.next()) {
+                        (None, _) => false,
+                        (Some(one), None) => one.is_truthy(),
+                        (Some(_), Some(_)) => true,
+                    }
+                }
+                one => self.holds_for_one(one, first),
+            },
+        }
+    }
+
+    fn holds_for_one(&self, left: &Value, right: &Value) -> bool {
+        let comparison = self.comparison;
+        let order = || comparison.compare(left, right);
+        let matches = || self.pattern.as_ref().is_some_and(|pattern| pattern.is_match(&left.to_text()));
+        let like = || wildcard(&right.to_text(), &left.to_text(), comparison.case_sensitive);
+        match comparison.operator {
+            Operator::Eq => comparison.equal(left, right),
+            Operator::Ne => !comparison.equal(left, right),
+            Operator::Like => like(),
+            Operator::NotLike => !like(),
+            Operator::Match => matches(),
+            Operator::NotMatch => !matches(),
+            Operator::Gt => order() == Some(Ordering::Greater),
+            Operator::Ge => order().is_some_and(Ordering::is_ge),
+            Operator::Lt => order() == Some(Ordering::Less),
+            Operator::Le => order().is_some_and(Ordering::is_le),
+            _ => false,
+        }
     }
 }
 
@@ -161,11 +221,12 @@ fn to_number(value: &Value) -> Option<f64> {
     }
 }
 
+/// Text as a number, as PowerShell converts it.
 #[expect(
     clippy::cast_precision_loss,
     reason = "literals beyond 2^53 are compared as doubles, as in PowerShell"
 )]
-fn text_number(text: &str) -> Option<f64> {
+pub(super) fn text_number(text: &str) -> Option<f64> {
     match super::language::number(text.trim())?.ok()? {
         super::language::Number::Integer(value) => Some(value as f64),
         super::language::Number::Float(value) => Some(value),
@@ -328,7 +389,8 @@ mod tests {
     fn check(left: impl Into<Value>, operator: &str, right: &[Value], expected: bool) {
         let left = left.into();
         let comparison = Comparison::by_name(operator).unwrap();
-        assert_eq!(comparison.holds(&left, right), expected, "{left:?} -{operator} {right:?}");
+        let test = Test::new(comparison, right.to_vec()).unwrap();
+        assert_eq!(test.holds(&left), expected, "{left:?} -{operator} {right:?}");
     }
 
     #[test]
@@ -351,6 +413,19 @@ mod tests {
         check(5_i64, "notin", &[1_i64.into(), 5_i64.into()], false);
         check(vec![Value::from("a"), "b".into()], "contains", &["B".into()], true);
         check(vec![Value::from("a"), "b".into()], "eq", &["b".into()], true);
+        check(vec![Value::from(0_i64), 1_i64.into()], "eq", &[0_i64.into()], false);
+        check(vec![Value::from(0_i64), 1_i64.into()], "lt", &[2_i64.into()], true);
+        check("05", "in", &[5_i64.into()], true);
+        check(5_i64, "in", &["05".into()], false);
+        check("Running", "match", &["^run".into()], true);
+        check("Running", "cmatch", &["^run".into()], false);
+        check("Running", "notmatch", &["stop|pause".into()], true);
+        check(443_i64, "match", &["^4+3$".into()], true);
+        check(vec![Value::from("ab"), "b".into()], "match", &["^a".into()], true);
+        check("b", "cgt", &["A".into()], true);
+        check("B", "cgt", &["b".into()], true);
+        check(Value::Null, "lt", &[0_i64.into()], true);
+        check(Value::Null, "gt", &[Value::from(-1_i64)], true);
         check(Value::Null, "eq", &["x".into()], false);
         check(Value::Null, "not", &[], true);
         check("x", "not", &[], false);

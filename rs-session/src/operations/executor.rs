@@ -31,10 +31,18 @@ use super::plan::{Plan, PlanMismatch};
 pub use super::wire::{Chunk, Finish, Killed, Status, Stream};
 
 mod in_process;
+mod power_shell;
 mod process;
+#[cfg(unix)]
+mod root_part;
 
 pub use self::in_process::InProcessExecutor;
+pub use self::power_shell::{HELLO_TIME_MAX, InSession, PowerShell};
 pub use self::process::WorkerExecutor;
+#[cfg(unix)]
+pub use self::root_part::{
+    ANSWER_WAIT, Answered, Authority, LOOK_AGAIN, REQUEST_WAIT, RootPart, WRITE_WAIT, answer,
+};
 
 /// Chunks that wait for a reader before the operation has to.
 pub const CHUNKS_WAITING_MAX: usize = 8;
@@ -62,6 +70,12 @@ pub enum StartError {
         /// What the operating system said.
         error: std::io::Error,
     },
+    /// It needs root, and the root part did not take it.
+    #[error("this needs root, and the root part did not do it ({0}); nothing was run")]
+    RootPart(String),
+    /// What holds the operation's processes together could not be set up.
+    #[error("the operation's processes could not be held ({0}); it was not started")]
+    NotHeld(std::io::Error),
 }
 
 /// Runs plans.

@@ -19,6 +19,8 @@ pub mod views;
 pub const SAMPLE_OBJECTS: usize = 256;
 /// Objects that `-AutoSize` looks at before it fixes its widths.
 pub const AUTO_SIZE_OBJECTS: usize = 10_000;
+/// Most bytes of text that a table holds back before it fixes its widths.
+pub const SAMPLE_BYTES_MAX: usize = 8 << 20;
 /// Most characters of a table cell, whatever the width.
 pub const CELL_CHARS_MAX: usize = 2048;
 /// Columns of a table that was asked for without properties and whose type has no view.
@@ -273,6 +275,7 @@ struct Table {
     hide_headers: bool,
     wrap: bool,
     sample: Vec<Vec<(String, bool)>>,
+    sample_bytes: usize,
     /// Width and alignment of each column that is shown, once they are fixed.
     layout: Option<Vec<(usize, bool)>>,
 }
@@ -287,6 +290,7 @@ impl Table {
             hide_headers: false,
             wrap: false,
             sample: Vec::new(),
+            sample_bytes: 0,
             layout: None,
         }
     }
@@ -296,8 +300,11 @@ impl Table {
         if let Some(layout) = &self.layout {
             return output.text(&row_text(&row, layout, self.wrap));
         }
+        self.sample_bytes +=
+            row.iter().map(|(text, _)| text.len() + size_of::<(String, bool)>()).sum::<usize>();
         self.sample.push(row);
-        if self.sample.len() >= self.sample_max { self.settle(output) } else { Ok(()) }
+        let full = self.sample.len() >= self.sample_max || self.sample_bytes >= SAMPLE_BYTES_MAX;
+        if full { self.settle(output) } else { Ok(()) }
     }
 
     /// Fixes the widths and prints what waited for them.
@@ -397,5 +404,17 @@ impl Column {
             None | Some(Value::Null) => (Cow::Borrowed(""), false),
             Some(value) => (self.show.text(value), value.is_number() && self.show != Show::Size),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sec46_a_cell_is_cut_at_its_bound() {
+        let cell = |chars: usize| one_line((Cow::Owned("ü".repeat(chars)), false)).0;
+        assert_eq!(cell(CELL_CHARS_MAX), "ü".repeat(CELL_CHARS_MAX));
+        assert_eq!(cell(CELL_CHARS_MAX + 1), "ü".repeat(CELL_CHARS_MAX - 1) + "…");
     }
 }

@@ -2,23 +2,34 @@
 //!
 //! Each role stands alone: the repair role is written as the whole union, because PowerShell merges roles by widening,
 //! and a command without limits in one role would void its limits in another. Patterns are anchored at both ends, as
-//! PowerShell searches anywhere in a value. Commands that this program has no definition of are listed with a name
-//! only, which leaves their parameters open; [`RoleCapability::unlimited`] names them for the one who installs the file.
+//! and a command without limits in one role would void its limits in another. Patterns are anchored at both ends, as
+//! PowerShell searches anywhere in a value. No command stands there with its name only, which would open all of its
+//! parameters: one that this program has no definition of gets none but `ErrorAction`, and [`RoleCapability::bare`] names it
+//! for the one who installs the file.
 //!
 //! ```
 //! use rs_session::operations::{jea::RoleCapability, Catalog, Policy};
 //! use rs_consent::AccessLevel;
 //!
 //! let role = RoleCapability::new(Catalog::azure_local(), AccessLevel::Diagnostics, Policy::strict_read_only());
-//! assert!(role.text.contains("Name = 'Where-Object'") && !role.text.contains("FilterScript"));
+//! assert!(role.text.contains("\\Where-Object'") && !role.text.contains("FilterScript"));
 //! assert!(!role.text.contains("Stop-Service"));
 //! ```
 
-use std::fmt::Write as _;
-
 use rs_consent::AccessLevel;
 
-use super::catalog::{Catalog, Definition, Entry, Form, Kind, Parameter, Policy};
+use super::catalog::{Catalog, Entry, Policy};
+
+mod constraint;
+mod files;
+mod literal;
+mod roles;
+
+pub use self::constraint::Constraint;
+pub use self::files::{Groups, JeaFile, jea_files};
+pub use self::literal::literal;
+pub(crate) use self::literal::literals;
+pub use self::roles::{Limit, Role, Visible, Widening};
 
 /// A role capability file (`.psrc`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,25 +37,18 @@ use super::catalog::{Catalog, Definition, Entry, Form, Kind, Parameter, Policy};
 pub struct RoleCapability {
     /// The file's text, ASCII, lines ended by line feeds.
     pub text: String,
-    /// Commands whose parameters the file leaves open.
-    pub unlimited: Vec<String>,
+    /// Commands that this program has no definition of: the lists permit them, and the file opens no parameter of theirs.
+    pub bare: Vec<String>,
 }
 
 impl RoleCapability {
     /// The rights of a level under a policy.
     #[must_use]
     pub fn new(catalog: &Catalog, level: AccessLevel, policy: Policy) -> Self {
-        let mut lines = Vec::new();
-        let mut unlimited = Vec::new();
-        for entry in catalog.permitted(level, policy) {
-            match entry.definition {
-                Some(definition) => lines.push(limited(definition)),
-                None => {
-                    unlimited.push(entry.name.clone());
-                    lines.push(quoted(&qualified(entry)));
-                }
-            }
-        }
+        let permitted: Vec<_> = catalog.permitted(level, policy).collect();
+        let lines: Vec<_> = permitted.iter().map(|entry| limited(entry)).collect();
+        let bare =
+            permitted.iter().filter(|entry| entry.definition.is_none()).map(|entry| entry.name.clone());
         let list = lines.join(",\n        ");
         let hash = catalog.rights_sha256(level, policy);
         // Whether a command is a cmdlet or a function differs between versions of Windows; the other list has no effect.
@@ -56,7 +60,7 @@ impl RoleCapability {
             catalog.variant(),
             guid(&hash),
         );
-        Self { text, unlimited }
+        Self { text, bare: bare.collect() }
     }
 }
 
@@ -79,22 +83,9 @@ pub fn session_configuration(
          TranscriptDirectory = 'C:\\ProgramData\\RemoteSupport\\Transcripts'\n    RoleDefinitions = @{{\n        \
          {} = @{{ RoleCapabilities = {} }}\n    }}\n}}\n",
         guid(&reversed),
-        quoted(group),
-        quoted(role),
+        literal(group),
+        literal(role),
     )
-}
-
-/// Text as a PowerShell literal: control characters left out, quotes doubled, typographic ones too.
-fn quoted(text: &str) -> String {
-    let mut literal = String::from("'");
-    for c in text.chars().filter(|c| !super::objects::is_harmful(*c) && !matches!(c, '\n' | '\t')) {
-        literal.push(c);
-        if matches!(c, '\'' | '\u{2018}'..='\u{201b}') {
-            literal.push(c);
-        }
-    }
-    literal.push('\'');
-    literal
 }
 
 fn qualified(entry: &Entry) -> String {
@@ -104,49 +95,31 @@ fn qualified(entry: &Entry) -> String {
     }
 }
 
-/// A command with its open parameters.
-fn limited(definition: &Definition) -> String {
-    let mut text = format!("@{{ Name = {}", quoted(definition.name));
-    let parameters: Vec<_> = definition.parameters.iter().map(parameter).collect();
-    if !parameters.is_empty() {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "; Parameters = {}", parameters.join(", "));
+/// What is open of a command. One without parameters gets `ErrorAction`, which every command has anyway: a table without
+/// parameters would leave all of them open.
+fn open(entry: &Entry) -> Vec<(&'static str, Constraint)> {
+    let mut open: Vec<_> = entry.parameters().map(|own| (own.name, Constraint::of(own))).collect();
+    if open.is_empty() {
+        open.push(("ErrorAction", Constraint::Switch));
     }
-    text.push_str(" }");
-    text
+    open
 }
 
-fn parameter(parameter: &Parameter) -> String {
-    let name = quoted(parameter.name);
-    match parameter.kind {
-        Kind::Switch => format!("@{{ Name = {name} }}"),
-        Kind::Choice(words) => {
-            let words: Vec<_> = words.iter().map(|word| quoted(word)).collect();
-            format!("@{{ Name = {name}; ValidateSet = {} }}", words.join(", "))
+fn limited(entry: &Entry) -> String {
+    let parameters: Vec<_> = open(entry).into_iter().map(parameter).collect();
+    format!("@{{ Name = {}; Parameters = {} }}", literal(&qualified(entry)), parameters.join(", "))
+}
+
+fn parameter((name, constraint): (&str, Constraint)) -> String {
+    let name = literal(name);
+    match constraint {
+        Constraint::Switch => format!("@{{ Name = {name} }}"),
+        Constraint::Set(words) => {
+            format!("@{{ Name = {name}; ValidateSet = {} }}", literals(words.iter().map(String::as_str)))
         }
-        kind => format!("@{{ Name = {name}; ValidatePattern = {} }}", quoted(&pattern(kind))),
-    }
-}
-
-/// A regular expression for a whole value. `\z` and not `$`, which would let a line break follow.
-fn pattern(kind: Kind) -> String {
-    let (class, chars) = match kind {
-        Kind::Text(form, chars) => (class(form), chars),
-        Kind::Integer(..) => ("[0-9]", 10),
-        Kind::Literal | Kind::Switch | Kind::Choice(_) => (r"[^\p{C}{}$`;|&<>()]", 1024),
-    };
-    format!("\\A{class}{{1,{chars}}}\\z")
-}
-
-const fn class(form: Form) -> &'static str {
-    match form {
-        Form::Exact => r"[\p{L}\p{Nd}_.@: -]",
-        Form::Property => r"[\p{L}\p{Nd}_]",
-        Form::PropertyPattern => r"[\p{L}\p{Nd}_*?]",
-        Form::Identifier => r"[\p{L}\p{Nd}_.:\\*?-]",
-        Form::Address => "[0-9A-Fa-f.:%*?]",
-        Form::Prefix => "[0-9A-Fa-f.:/*?]",
-        Form::Pattern => r"[^\p{C}{}$`;|&<>()]",
+        Constraint::Pattern(pattern) => {
+            format!("@{{ Name = {name}; ValidatePattern = {} }}", literal(&pattern))
+        }
     }
 }
 
@@ -159,6 +132,7 @@ fn guid(hash: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operations::catalog::Variant;
 
     fn role(level: AccessLevel) -> RoleCapability {
         RoleCapability::new(Catalog::azure_local(), level, Policy::default())
@@ -169,8 +143,7 @@ mod tests {
         for level in [AccessLevel::Diagnostics, AccessLevel::DiagnosticsRepair] {
             let role = role(level);
             for entry in Catalog::azure_local().entries() {
-                let named = role.text.contains(&format!("Name = '{}'", entry.name))
-                    || role.text.contains(&format!("{}'", qualified(entry)));
+                let named = role.text.contains(&literal(&qualified(entry)));
                 assert_eq!(named, entry.permitted_at(level), "{}", entry.name);
             }
         }
@@ -179,16 +152,16 @@ mod tests {
     #[test]
     fn a05_no_command_that_takes_code_is_left_open() {
         let role = role(AccessLevel::DiagnosticsRepair);
-        for name in [
-            "Where-Object",
-            "Sort-Object",
-            "Select-Object",
-            "Measure-Object",
-            "Format-List",
-            "Format-Table",
-            "Stop-Service",
-        ] {
-            assert!(!role.unlimited.iter().any(|own| own == name), "{name}");
+        // No command of any list stands with its name only, and none that has no definition has more than one parameter.
+        for variant in Variant::ALL {
+            let role =
+                RoleCapability::new(Catalog::of(*variant), AccessLevel::DiagnosticsRepair, Policy::default());
+            for entry in Catalog::of(*variant).entries() {
+                let limits = format!("@{{ Name = {}; Parameters = @{{ Name = ", literal(&qualified(entry)));
+                assert!(role.text.contains(&limits), "{}", entry.name);
+                let bare = format!("{limits}'ErrorAction' }} }}");
+                assert!(entry.definition.is_some() || role.text.contains(&bare), "{}", entry.name);
+            }
         }
         assert!(!role.text.contains("FilterScript") && !role.text.contains("ComputerName"));
     }

@@ -15,6 +15,10 @@ use std::fmt;
 
 use super::refused::{Code, Refused};
 
+mod numbers;
+
+pub(super) use self::numbers::number;
+
 /// Longest line, in bytes of UTF-8.
 pub const LINE_BYTES_MAX: usize = 4096;
 /// Most commands in one pipeline.
@@ -627,70 +631,6 @@ fn refuse_operator(argument: &Argument) -> Result<(), Refused> {
     }
 }
 
-/// Reads a number as PowerShell does: sign, digits or `0x`, point, exponent, and a suffix `KB` to `PB`.
-/// `None` if the text is no number, `Some(Err)` if it is one that does not fit.
-pub(super) fn number(text: &str) -> Option<Result<Number, ()>> {
-    let (negative, rest) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    let (digits, factor) = split_suffix(rest);
-    if let Some(hex) = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
-        if hex.is_empty() || !hex.chars().all(|c| c.is_ascii_hexdigit()) {
-            return None;
-        }
-        return Some(whole(i128::from_str_radix(hex, 16).ok(), negative, factor));
-    }
-    if !is_decimal(digits) {
-        return None;
-    }
-    if digits.chars().all(|c| c.is_ascii_digit()) {
-        return Some(whole(digits.parse().ok(), negative, factor));
-    }
-    Some(fraction(digits, negative, factor))
-}
-
-fn split_suffix(text: &str) -> (&str, i64) {
-    const SUFFIXES: [(&str, u32); 5] = [("kb", 10), ("mb", 20), ("gb", 30), ("tb", 40), ("pb", 50)];
-    for (suffix, power) in SUFFIXES {
-        if let Some(cut) = text.len().checked_sub(suffix.len())
-            && text.is_char_boundary(cut)
-            && text[cut..].eq_ignore_ascii_case(suffix)
-        {
-            return (&text[..cut], 1_i64 << power);
-        }
-    }
-    (text, 1)
-}
-
-fn is_decimal(text: &str) -> bool {
-    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, Some(exponent)),
-        None => (text, None),
-    };
-    let digits = mantissa.chars().filter(char::is_ascii_digit).count();
-    let points = mantissa.chars().filter(|c| *c == '.').count();
-    let exponent_fits = exponent.is_none_or(|text| {
-        let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-        !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit())
-    });
-    digits > 0 && points <= 1 && digits + points == mantissa.chars().count() && exponent_fits
-}
-
-fn whole(value: Option<i128>, negative: bool, factor: i64) -> Result<Number, ()> {
-    let value = value.ok_or(())?;
-    let value = if negative { -value } else { value };
-    let value = value.checked_mul(i128::from(factor)).ok_or(())?;
-    i64::try_from(value).map(Number::Integer).map_err(|_| ())
-}
-
-#[expect(clippy::cast_precision_loss, reason = "the factors are powers of two and exact in a double")]
-fn fraction(digits: &str, negative: bool, factor: i64) -> Result<Number, ()> {
-    let value: f64 = digits.parse().map_err(|_| ())?;
-    let value = value * factor as f64 * if negative { -1.0 } else { 1.0 };
-    if value.is_finite() { Ok(Number::Float(value)) } else { Err(()) }
-}
-
 impl Pipeline {
     /// The same line with every column set to 0, for comparing two spellings.
     ///
@@ -769,81 +709,4 @@ fn write_items(f: &mut fmt::Formatter<'_>, items: &[Literal]) -> fmt::Result {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn refused(line: &str, code: Code, column: u32) {
-        let refused = parse(line).unwrap_err();
-        assert_eq!((refused.code, refused.column), (code, column), "{line:?}: {refused}");
-    }
-
-    fn value_of(line: &str) -> Literal {
-        match &parse(&format!("x {line}")).unwrap().stages[0].arguments[0] {
-            Argument::Value { items, .. } => items[0].clone(),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn a07_limits_hold_at_the_bound_and_one_past_it() {
-        let line = |bytes: usize| format!("Get-Date{}", " ".repeat(bytes - 8));
-        assert!(parse(&line(LINE_BYTES_MAX)).is_ok());
-        refused(&line(LINE_BYTES_MAX + 1), Code::LineTooLong, 4097);
-
-        let stages = |count: usize| vec!["Get-Date"; count].join("|");
-        assert_eq!(parse(&stages(STAGES_MAX)).unwrap().stages.len(), STAGES_MAX);
-        assert_eq!(parse(&stages(STAGES_MAX + 1)).unwrap_err().code, Code::TooManyStages);
-
-        let arguments = |count: usize| format!("x {}", vec!["1"; count].join(","));
-        assert!(parse(&arguments(ARGUMENTS_MAX)).is_ok());
-        assert_eq!(parse(&arguments(ARGUMENTS_MAX + 1)).unwrap_err().code, Code::TooManyArguments);
-        let names = |count: usize| format!("x {}", vec!["-a"; count].join(" "));
-        assert!(parse(&names(ARGUMENTS_MAX)).is_ok());
-        assert_eq!(parse(&names(ARGUMENTS_MAX + 1)).unwrap_err().code, Code::TooManyArguments);
-
-        for quote in ["", "'", "\""] {
-            let value = |chars: usize| format!("x {quote}{}{quote}", "ü".repeat(chars));
-            assert!(parse(&value(VALUE_CHARS_MAX)).is_ok());
-            refused(&value(VALUE_CHARS_MAX + 1), Code::ValueTooLong, 3);
-        }
-    }
-
-    #[test]
-    fn numbers_read_as_in_powershell() {
-        for (text, value) in [
-            ("5", Number::Integer(5)),
-            ("-5", Number::Integer(-5)),
-            ("0x1F", Number::Integer(31)),
-            ("1KB", Number::Integer(1024)),
-            ("2mb", Number::Integer(2 << 20)),
-            ("1.5kb", Number::Float(1536.0)),
-            ("1e3", Number::Float(1000.0)),
-            (".5", Number::Float(0.5)),
-            ("9223372036854775807", Number::Integer(i64::MAX)),
-        ] {
-            assert_eq!(value_of(text).kind, LiteralKind::Number(value), "{text}");
-        }
-        for text in ["1.2.3", "5x", "KB", "e3", "0xZZ", "1e", "-x5"] {
-            assert!(number(text).is_none(), "{text}");
-        }
-        refused("x 9223372036854775808", Code::BadNumber, 3);
-        refused("x 9999PB", Code::BadNumber, 3);
-        assert_eq!(value_of("'5'").kind, LiteralKind::Quoted);
-    }
-
-    #[test]
-    fn quotes_do_not_expand() {
-        assert_eq!(value_of("'it''s $x'").text, "it's $x");
-        assert_eq!(value_of("\"say \"\"hi\"\"\"").text, "say \"hi\"");
-        refused("x \"$(1)\"", Code::Expansion, 4);
-        refused("x \"a`nb\"", Code::Expansion, 5);
-        refused("x 'abc", Code::UnterminatedString, 3);
-    }
-
-    #[test]
-    fn columns_count_characters() {
-        refused("x 'üüü' ;", Code::Separator, 9);
-        refused("Get-Process | ? { $_ }", Code::ScriptBlock, 17);
-    }
-}
+mod tests;

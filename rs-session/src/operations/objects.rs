@@ -165,6 +165,24 @@ impl Value {
         }
     }
 
+    /// Memory that the value takes, about, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let inner = match self {
+            Self::Text(Cow::Owned(text)) => text.capacity(),
+            Self::Object(object) => {
+                let owned =
+                    |name: &Cow<'static, str>| if let Cow::Owned(name) = name { name.capacity() } else { 0 };
+                let names = size_of::<Object>() + object.properties.len() * size_of::<Cow<'static, str>>();
+                names
+                    + object.properties.iter().map(|(name, value)| owned(name) + value.bytes()).sum::<usize>()
+            }
+            Self::List(items) => items.iter().map(Self::bytes).sum(),
+            _ => 0,
+        };
+        size_of::<Self>() + inner
+    }
+
     /// Total order for sorting: nothing first, then by value, text without regard to case; mixed types by text.
     ///
     /// ```
@@ -198,6 +216,12 @@ pub fn order_text(a: &str, b: &str) -> Ordering {
         return if a.len() < 64 && b.len() < 64 { order_ascii(a, b) } else { lower(a).cmp(&lower(b)) };
     }
     a.chars().flat_map(char::to_lowercase).cmp(b.chars().flat_map(char::to_lowercase))
+}
+
+/// Compares texts by letters first and by case where they are the same, small letters first, as PowerShell sorts them.
+#[must_use]
+pub fn order_text_by_case(a: &str, b: &str) -> Ordering {
+    order_text(a, b).then_with(|| b.cmp(a))
 }
 
 fn order_ascii(a: &str, b: &str) -> Ordering {
@@ -405,10 +429,8 @@ mod tests {
 
     #[test]
     fn deep_values_end() {
-        let mut value = Value::from(1_i64);
-        for _ in 0..DEPTH_MAX + 2 {
-            value = Value::from(vec![value]);
-        }
-        assert!(value.to_text().contains("..."));
+        let nested = |depth| (0..depth).fold(Value::from(1_i64), |value, _| Value::from(vec![value]));
+        assert!(!nested(DEPTH_MAX).to_text().contains("..."));
+        assert!(nested(DEPTH_MAX + 1).to_text().contains("..."));
     }
 }

@@ -1,18 +1,21 @@
 //! Objects through filters to text, one at a time.
 //!
 //! A source pushes values; each step passes on, holds back or ends the flow. Memory is bounded: only Sort-Object and
-//! the `-Last` and `-Unique` forms hold values, at most [`HELD_OBJECTS_MAX`] of them, and reaching that is an error
-//! with advice, never a silent cut.
+//! the `-Last` and `-Unique` forms hold values, at most [`HELD_OBJECTS_MAX`] of them and [`HELD_BYTES_MAX`] bytes, and
+//! reaching that is an error with advice, never a silent cut.
 
+use std::cmp::Ordering;
 use std::collections::{HashSet, VecDeque};
 
-use super::compare::{Comparison, wildcard};
+use super::compare::{Test, text_number, wildcard};
 use super::format::Formatter;
-use super::objects::{CUSTOM, Object, Value, json_line};
+use super::objects::{CUSTOM, Object, Value, json_line, order_text_by_case};
 use super::plan::{OutputForm, Plan, Stage};
 
 /// Most objects that one step holds in memory.
 pub const HELD_OBJECTS_MAX: usize = 50_000;
+/// Most bytes that the objects of one step take, about: 128 MiB.
+pub const HELD_BYTES_MAX: usize = 128 << 20;
 
 /// Why a source should not go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -207,7 +210,11 @@ impl Next<'_> {
 /// One filter with its state.
 #[derive(Debug)]
 enum Step {
-    Where { property: String, comparison: Comparison, values: Vec<Value> },
+    /// Without a test nothing passes: [`Plan::check`] lets no such plan through.
+    Where {
+        property: String,
+        test: Option<Test>,
+    },
     Sort(Sort),
     Select(Select),
     Measure(Measure),
@@ -219,8 +226,7 @@ impl Step {
         match stage {
             Stage::Where { property, comparison, values } => Some(Self::Where {
                 property: property.clone(),
-                comparison: *comparison,
-                values: values.iter().map(Value::from).collect(),
+                test: Test::new(*comparison, values.iter().map(Value::from).collect()).ok(),
             }),
             Stage::Sort { properties, descending, unique, case_sensitive, top, bottom } => {
                 Some(Self::Sort(Sort {
@@ -231,6 +237,7 @@ impl Step {
                     top: *top,
                     bottom: *bottom,
                     held: Vec::new(),
+                    room: Room::default(),
                 }))
             }
             Stage::Select { properties, exclude, expand, first, last, skip, unique } => {
@@ -245,6 +252,7 @@ impl Step {
                     skipped: 0,
                     given: 0,
                     tail: VecDeque::new(),
+                    room: Room::default(),
                 }))
             }
             Stage::Measure { properties, sum, average, maximum, minimum } => {
@@ -256,8 +264,8 @@ impl Step {
 
     fn push(&mut self, value: Value, next: &mut Next<'_>) -> Result<(), Stop> {
         match self {
-            Self::Where { property, comparison, values } => {
-                if comparison.holds(property_of(&value, property), values) {
+            Self::Where { property, test } => {
+                if test.as_ref().is_some_and(|test| test.holds(property_of(&value, property))) {
                     next.push(value)
                 } else {
                     Ok(())
@@ -286,18 +294,43 @@ fn to_usize(value: u64) -> usize {
     usize::try_from(value).unwrap_or(usize::MAX)
 }
 
-fn too_many(command: &str) -> Stop {
-    Stop::Failed(format!(
-        "{command} holds at most {HELD_OBJECTS_MAX} objects; filter with Where-Object before it"
-    ))
+/// What one step holds, against its bounds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Room {
+    objects: usize,
+    bytes: usize,
+}
+
+impl Room {
+    /// Makes room for one more object of so many bytes.
+    fn take(&mut self, bytes: usize, command: &str) -> Result<(), Stop> {
+        let (objects, bytes) = (self.objects + 1, self.bytes.saturating_add(bytes));
+        if objects > HELD_OBJECTS_MAX || bytes > HELD_BYTES_MAX {
+            return Err(Stop::Failed(format!(
+                "{command} holds at most {HELD_OBJECTS_MAX} objects and {} MiB; filter with Where-Object before it",
+                HELD_BYTES_MAX >> 20
+            )));
+        }
+        *self = Self { objects, bytes };
+        Ok(())
+    }
+
+    fn give_back(&mut self, bytes: usize) {
+        *self = Self { objects: self.objects.saturating_sub(1), bytes: self.bytes.saturating_sub(bytes) };
+    }
 }
 
 /// A property of a value; nothing if it is not there.
 fn property_of<'a>(value: &'a Value, name: &str) -> &'a Value {
     static NULL: Value = Value::Null;
+    existing(value, name).unwrap_or(&NULL)
+}
+
+/// A property of a value, if it has that property.
+fn existing<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
     match value {
-        Value::Object(object) => object.get(name).unwrap_or(&NULL),
-        _ => &NULL,
+        Value::Object(object) => object.get(name),
+        _ => None,
     }
 }
 
@@ -309,44 +342,54 @@ struct Sort {
     case_sensitive: bool,
     top: Option<u64>,
     bottom: Option<u64>,
-    held: Vec<(Vec<Value>, Value)>,
+    /// Each object behind its keys; a key is `None` where the object has no such property.
+    held: Vec<(Vec<Option<Value>>, Value)>,
+    room: Room,
 }
 
 impl Sort {
     fn push(&mut self, value: Value) -> Result<(), Stop> {
-        if self.held.len() == HELD_OBJECTS_MAX {
-            return Err(too_many("Sort-Object"));
-        }
-        let keys = if self.properties.is_empty() {
-            vec![match &value {
+        let keys: Vec<_> = if self.properties.is_empty() {
+            vec![Some(match &value {
                 Value::Object(object) => {
                     object.get("Name").cloned().unwrap_or_else(|| value.to_text().into_owned().into())
                 }
                 other => other.clone(),
-            }]
+            })]
         } else {
-            self.properties.iter().map(|name| property_of(&value, name).clone()).collect()
+            self.properties.iter().map(|name| existing(&value, name).cloned()).collect()
         };
+        let bytes = value.bytes() + keys.iter().flatten().map(Value::bytes).sum::<usize>();
+        self.room.take(bytes, "Sort-Object")?;
         self.held.push((keys, value));
         Ok(())
     }
 
     fn finish(&mut self, next: &mut Next<'_>) -> Result<(), Stop> {
         let mut held = std::mem::take(&mut self.held);
-        let order = |a: &[Value], b: &[Value]| {
-            let one = |(a, b): (&Value, &Value)| match (a, b) {
-                (Value::Text(a), Value::Text(b)) if self.case_sensitive => a.cmp(b),
-                _ => a.order(b),
-            };
-            a.iter().zip(b).map(one).find(|order| order.is_ne()).unwrap_or(std::cmp::Ordering::Equal)
+        let order = |a: &[Option<Value>], b: &[Option<Value>]| {
+            let orders = a.iter().zip(b).map(|(a, b)| self.order(a.as_ref(), b.as_ref()));
+            orders.into_iter().find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
         };
-        held.sort_by(|(a, _), (b, _)| if self.descending { order(b, a) } else { order(a, b) });
+        held.sort_by(|(a, _), (b, _)| order(a, b));
         if self.unique {
             held.dedup_by(|(a, _), (b, _)| order(a, b).is_eq());
         }
         let skip = self.bottom.map_or(0, |bottom| held.len().saturating_sub(to_usize(bottom)));
         let take = self.top.map_or(usize::MAX, to_usize);
         held.into_iter().skip(skip).take(take).try_for_each(|(_, value)| next.push(value))
+    }
+
+    /// The order of two keys. What has no such property stands last, whichever way the rest is sorted.
+    fn order(&self, a: Option<&Value>, b: Option<&Value>) -> Ordering {
+        let order = match (a, b) {
+            (None, None) => return Ordering::Equal,
+            (None, Some(_)) => return Ordering::Greater,
+            (Some(_), None) => return Ordering::Less,
+            (Some(Value::Text(a)), Some(Value::Text(b))) if self.case_sensitive => order_text_by_case(a, b),
+            (Some(a), Some(b)) => a.order(b),
+        };
+        if self.descending { order.reverse() } else { order }
     }
 }
 
@@ -362,6 +405,7 @@ struct Select {
     skipped: usize,
     given: u64,
     tail: VecDeque<Value>,
+    room: Room,
 }
 
 impl Select {
@@ -387,13 +431,14 @@ impl Select {
             self.given += 1;
             return self.give(&value, next);
         }
-        let wanted = last.saturating_add(self.skip);
-        if wanted > HELD_OBJECTS_MAX && self.tail.len() >= HELD_OBJECTS_MAX {
-            return Err(too_many("Select-Object -Last"));
+        if self.tail.len() == last.saturating_add(self.skip)
+            && let Some(oldest) = self.tail.pop_front()
+        {
+            self.room.give_back(oldest.bytes());
         }
-        self.tail.push_back(value);
-        if self.tail.len() > wanted {
-            self.tail.pop_front();
+        if last > 0 {
+            self.room.take(value.bytes(), "Select-Object -Last")?;
+            self.tail.push_back(value);
         }
         Ok(())
     }
@@ -407,12 +452,12 @@ impl Select {
     fn give(&mut self, value: &Value, next: &mut Next<'_>) -> Result<(), Stop> {
         for value in self.shape(value, next)? {
             if let Some(seen) = &mut self.unique {
-                if seen.len() >= HELD_OBJECTS_MAX {
-                    return Err(too_many("Select-Object -Unique"));
-                }
-                if !seen.insert(json_line(&value)) {
+                let text = json_line(&value);
+                if seen.contains(&text) {
                     continue;
                 }
+                self.room.take(text.len(), "Select-Object -Unique")?;
+                seen.insert(text);
             }
             next.push(value)?;
         }
@@ -512,7 +557,11 @@ impl Measure {
                 continue;
             }
             measured.count += 1;
-            match value.as_number() {
+            let number = match value {
+                Value::Text(text) => text_number(text),
+                other => other.as_number(),
+            };
+            match number {
                 Some(number) => {
                     measured.numbers += 1;
                     measured.sum += number;
@@ -563,5 +612,25 @@ impl Measure {
             .with("Maximum", when(self.maximum, measured.maximum.into()))
             .with("Minimum", when(self.minimum, measured.minimum.into()))
             .with("Property", measured.property)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sec46_a_step_holds_so_much_and_not_one_more() {
+        let mut objects = Room::default();
+        assert!((0..HELD_OBJECTS_MAX).all(|_| objects.take(1, "Sort-Object").is_ok()));
+        assert!(objects.take(1, "Sort-Object").is_err());
+        let mut bytes = Room::default();
+        bytes.take(HELD_BYTES_MAX - 1, "Sort-Object").unwrap();
+        assert!(bytes.take(2, "Sort-Object").is_err());
+        bytes.take(1, "Sort-Object").unwrap();
+        // What was let go makes room, once.
+        bytes.give_back(1);
+        bytes.take(1, "Sort-Object").unwrap();
+        assert!(bytes.take(usize::MAX, "Sort-Object").is_err());
     }
 }

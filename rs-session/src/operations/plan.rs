@@ -12,14 +12,18 @@ use serde::{Deserialize, Serialize};
 use super::catalog::{
     Availability, Catalog, Effects, Entry, Form, Kind, Machine, Parameter, Policy, Role, Variant,
 };
-use super::compare::{Comparison, Operator};
+use super::compare::{Comparison, Operator, Test};
+use super::critical::ServiceRules;
 use super::language::{
     self, ARGUMENTS_MAX, Literal, LiteralKind, Number, Pipeline, STAGES_MAX, VALUE_CHARS_MAX,
 };
 use super::objects::Value;
 use super::refused::{Code, Refused};
 
-mod bind;
+pub use self::limits::Limits;
+
+pub(super) mod bind;
+mod limits;
 mod suggest;
 
 /// Narrowest line of text that formatters work with.
@@ -48,35 +52,6 @@ impl Default for OutputForm {
     }
 }
 
-/// What one operation may use at most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Limits {
-    /// Bytes of output; the rest is cut. Default 16 MiB, at most [`Limits::OUTPUT_BYTES_MAX`].
-    pub output_bytes: u64,
-    /// Seconds from start to end. Default 3900, so that the longest operation of an hour fits; at most one day.
-    pub seconds: u32,
-    /// Seconds of processor time. Default 120.
-    pub cpu_seconds: u32,
-    /// Bytes of address space. Default 2 GiB.
-    pub memory_bytes: u64,
-    /// Open files. Default 256.
-    pub files: u32,
-}
-
-impl Limits {
-    /// Largest output that can be permitted: 1 GiB.
-    pub const OUTPUT_BYTES_MAX: u64 = 1 << 30;
-    /// Longest time that can be permitted: one day.
-    pub const SECONDS_MAX: u32 = 86_400;
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { output_bytes: 16 << 20, seconds: 3900, cpu_seconds: 120, memory_bytes: 2 << 30, files: 256 }
-    }
-}
-
 /// What a line is judged against.
 #[derive(Clone, Debug)]
 pub struct Context {
@@ -86,6 +61,8 @@ pub struct Context {
     pub level: AccessLevel,
     /// What the owner takes away.
     pub policy: Policy,
+    /// Services that the owner protects.
+    pub services: ServiceRules,
     /// What the machine has.
     pub machine: Machine,
     /// How results leave.
@@ -102,6 +79,7 @@ impl Context {
             variant: Variant::default(),
             level,
             policy: Policy::default(),
+            services: ServiceRules::default(),
             machine: Machine::current(),
             form: OutputForm::default(),
             limits: Limits::default(),
@@ -188,6 +166,16 @@ impl Call {
             Some(Bound::Texts(texts)) => texts,
             _ => &[],
         }
+    }
+
+    /// The command and the texts that it is given, for people: `Stop-Service cron`.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let texts = self.arguments.values().filter_map(|bound| match bound {
+            Bound::Texts(texts) => Some(texts.join(", ")),
+            _ => None,
+        });
+        std::iter::once(self.command.clone()).chain(texts).collect::<Vec<_>>().join(" ")
     }
 
     /// The first text of a parameter.
@@ -311,6 +299,9 @@ pub struct Plan {
     pub level: AccessLevel,
     /// What the owner takes away.
     pub policy: Policy,
+    /// Services that the owner protects.
+    #[serde(default, skip_serializing_if = "ServiceRules::is_empty")]
+    pub services: ServiceRules,
     /// The source.
     pub call: Call,
     /// What follows it.
@@ -351,6 +342,12 @@ impl Plan {
         self.call.command == "Clear-Host"
     }
 
+    /// What the catalog says about the command; `None` if this engine cannot run it.
+    #[must_use]
+    pub fn definition(&self) -> Option<&'static super::catalog::Definition> {
+        self.entry()?.definition
+    }
+
     fn entry(&self) -> Option<&'static Entry> {
         Catalog::of(self.variant).resolve(&self.call.command).filter(|entry| entry.name == self.call.command)
     }
@@ -383,11 +380,10 @@ impl Plan {
         {
             return Err(mismatch("a parameter is missing"));
         }
-        if let Some(name) = protected_service(&self.call) {
-            return Err(PlanMismatch(format!("{name} is protected")));
+        if let Some((name, why)) = protected_service(&self.call, &self.services) {
+            return Err(PlanMismatch(format!("{name} {why}")));
         }
-        let limits_fit = self.limits.output_bytes <= Limits::OUTPUT_BYTES_MAX
-            && self.limits.seconds <= Limits::SECONDS_MAX;
+        let limits_fit = self.limits.fault().is_none();
         if self.stages.len() >= STAGES_MAX || !limits_fit || !self.stages.iter().all(stage_is_bounded) {
             return Err(mismatch("a limit is passed"));
         }
@@ -405,10 +401,11 @@ fn stage_is_bounded(stage: &Stage) -> bool {
         Constant::Integer(_) | Constant::Float(_) => true,
     };
     match stage {
-        Stage::Where { property, values, .. } => {
+        Stage::Where { property, comparison, values } => {
             names(std::slice::from_ref(property))
                 && values.len() <= ARGUMENTS_MAX
                 && values.iter().all(constant)
+                && Test::new(*comparison, values.iter().map(Value::from).collect()).is_ok()
         }
         Stage::Select { properties, exclude, expand, .. } => {
             names(properties) && names(exclude) && names(expand.as_slice())
@@ -421,98 +418,12 @@ fn stage_is_bounded(stage: &Stage) -> bool {
     }
 }
 
-/// Services that nobody starts or stops from outside: the way in, the way out, and what the system stands on.
-/// A trailing `*` takes every name that begins so.
-pub const PROTECTED_SERVICES: &[&str] = &[
-    "remote-support*",
-    "RemoteSupport*",
-    "rs-agent*",
-    "ssh",
-    "sshd",
-    "sshd@*",
-    "ssh.socket",
-    "systemd-*",
-    "dbus",
-    "dbus-*",
-    "messagebus",
-    "init",
-    "NetworkManager",
-    "networking",
-    "wicked",
-    "polkit",
-    "user@*",
-    "user-runtime-dir@*",
-    "getty@*",
-    "auditd",
-    "rsyslog",
-    "libvirtd",
-    "corosync",
-    "pacemaker",
-    "WinRM",
-    "ClusSvc",
-    "RpcSs",
-    "DcomLaunch",
-    "RpcEptMapper",
-    "LSM",
-    "SamSs",
-    "EventLog",
-    "Netlogon",
-    "NTDS",
-    "DNS",
-    "Dhcp",
-    "Dnscache",
-    "BFE",
-    "MpsSvc",
-    "WinDefend",
-    "CryptSvc",
-    "vmms",
-    "vmcompute",
-    "hns",
-    "himds",
-    "GCArcService",
-    "ExtensionService",
-    "sppsvc",
-    "TermService",
-    "W32Time",
-    "PlugPlay",
-    "Power",
-    "ProfSvc",
-    "Schedule",
-    "Winmgmt",
-    "LanmanServer",
-    "LanmanWorkstation",
-    "StorSvc",
-    "VDS",
-];
-
-/// The service that a call would start or stop against [`PROTECTED_SERVICES`].
-fn protected_service(call: &Call) -> Option<&str> {
+/// The service that a call would start or stop although it must not, and why.
+pub(super) fn protected_service<'a>(call: &'a Call, rules: &ServiceRules) -> Option<(&'a str, &'static str)> {
     if !matches!(call.command.as_str(), "Start-Service" | "Stop-Service") {
         return None;
     }
-    call.texts("Name").iter().map(String::as_str).find(|name| is_protected_service(name))
-}
-
-/// True if a service stands on the deny list, with or without a unit ending.
-///
-/// ```
-/// use rs_session::operations::plan::is_protected_service;
-/// assert!(is_protected_service("SSHD.service"));
-/// assert!(is_protected_service("systemd-journald"));
-/// assert!(!is_protected_service("cron"));
-/// ```
-#[must_use]
-pub fn is_protected_service(name: &str) -> bool {
-    const ENDINGS: [&str; 5] = [".service", ".socket", ".target", ".timer", ".mount"];
-    let lower = name.to_lowercase();
-    let bare = ENDINGS.iter().find_map(|ending| lower.strip_suffix(ending)).unwrap_or(&lower);
-    PROTECTED_SERVICES.iter().any(|own| {
-        let own = own.to_lowercase();
-        match own.strip_suffix('*') {
-            Some(start) => bare.starts_with(start),
-            None => bare == own || lower == own,
-        }
-    })
+    call.texts("Name").iter().find_map(|name| Some((name.as_str(), rules.refusal(name)?)))
 }
 
 /// Judges a parsed line.
@@ -540,6 +451,7 @@ pub fn plan(line: &Pipeline, context: &Context) -> Result<Plan, Refused> {
         variant: context.variant,
         level: context.level,
         policy: context.policy,
+        services: context.services.clone(),
         call,
         stages,
         form: context.form,
@@ -583,6 +495,7 @@ fn help_plan(entry: &Entry, context: &Context) -> Plan {
         variant: context.variant,
         level: context.level,
         policy: context.policy,
+        services: context.services.clone(),
         call: Call { command: String::from("Get-Help"), arguments },
         stages: Vec::new(),
         form: context.form,
@@ -602,8 +515,8 @@ fn runnable(
     };
     match (entry.availability(context.machine), entry.definition) {
         (Availability::None { why }, _) => refuse(&why),
-        (Availability::Native, Some(definition)) => Ok(definition),
-        _ => refuse("its PowerShell provider is not connected"),
+        (Availability::Native | Availability::PowerShell, Some(definition)) => Ok(definition),
+        (_, None) => refuse("this program has no definition of it"),
     }
 }
 
@@ -627,8 +540,8 @@ fn source(
         return refuse(Code::StandsAlone, format!("{} stands alone on its line", entry.name));
     }
     let call = bind::bind(command, definition)?;
-    if let Some(name) = protected_service(&call) {
-        let message = format!("{name} is protected and is neither started nor stopped from a session");
+    if let Some((name, why)) = protected_service(&call, &context.services) {
+        let message = format!("{name} {why} and is neither started nor stopped from a session");
         return refuse(Code::ProtectedService, message);
     }
     Ok(call)
@@ -730,10 +643,24 @@ fn where_stage(command: &language::Command, call: &Call) -> Result<Stage, Refuse
         } else {
             "this comparison takes one value; use -In for several"
         };
-        return refuse(Code::UnexpectedArgument, message);
+        let column = column_of_value(command, &values);
+        return Err(Refused::new(Code::UnexpectedArgument, column, message));
+    }
+    if let Err(why) = Test::new(comparison, values.iter().map(Value::from).collect()) {
+        return Err(Refused::new(Code::OutOfConstraint, column_of_value(command, &values), why));
     }
     let property = call.text("Property").unwrap_or_default().to_owned();
     Ok(Stage::Where { property, comparison, values })
+}
+
+/// Column of the literal that the first of `values` was made of.
+fn column_of_value(command: &language::Command, values: &[Constant]) -> u32 {
+    let mut items = command.arguments.iter().flat_map(|argument| match argument {
+        language::Argument::Value { items, .. } => items.as_slice(),
+        language::Argument::Parameter { value, .. } => value.as_deref().unwrap_or_default(),
+    });
+    let made = |item: &&Literal| values.first() == Some(&Constant::from(*item));
+    items.rfind(made).map_or(command.column, |item| item.column)
 }
 
 #[cfg(test)]

@@ -5,18 +5,67 @@
 //! as dead. That makes the end certain: looks that find nobody alive and nobody newly dead have missed nobody, not even
 //! processes that fork and exit faster than they can be killed. If the root itself is gone, the operation's mark in the
 //! environment of its processes finds them.
+//!
+//! The numbers of processes are given anew, and a runaway makes that happen soon. So a process is known by its number
+//! *and* the time of its start, its line of parents is checked link by link, and the signal goes through a descriptor
+//! that cannot come to mean another process.
+//!
+//! Where the worker is the first process of a namespace of its own, its death takes the whole tree with it, and the hunt
+//! only confirms that.
+//!
+//! On Windows nothing is hunted: the root is put into a job object before it runs, and the kernel keeps the account.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+#[cfg(unix)]
+use std::time::Instant;
 
+#[cfg(unix)]
 use super::wire::Killed;
+
+#[cfg(unix)]
+mod unix;
+#[cfg(unix)]
+pub(super) use self::unix::{Tree, hold_back};
+#[cfg(windows)]
+mod windows;
+#[cfg(windows)]
+pub(super) use self::windows::{Tree, hold_back, is_held};
 
 /// Longest time that killing a tree goes round. A tree of any usual kind is gone within a small part of a second; the
 /// rest is for processes that fork and exit without end, which have to be met in their short lives.
 pub(super) const KILL_TIME_MAX: Duration = Duration::from_secs(20);
 /// Environment variable that marks the processes of one operation.
 pub(super) const MARK: &str = "REMOTE_SUPPORT_OPERATION";
+/// Environment variable that names the node's directory to supervisors and workers.
+pub(super) const STATE_DIRECTORY: &str = "STATE_DIRECTORY";
+
+/// A directory that is always there and holds nothing of ours.
+pub(super) const fn root_directory() -> &'static str {
+    if cfg!(windows) { "C:\\" } else { "/" }
+}
+
+/// What a tree is held to by whoever started it. On Unix the worker sets its limits itself; see [`sandbox`](super::sandbox).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bounds {
+    /// Most bytes that all its processes have committed.
+    pub(super) memory_bytes: u64,
+    /// Most processes at once.
+    pub(super) processes: u32,
+    /// Most seconds of processor time of all its processes; `None` for a tree that lives as long as its session.
+    pub(super) cpu_seconds: Option<u32>,
+}
+
+/// What a process has for a console, where consoles are processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Console {
+    /// None: it speaks through its pipes alone.
+    None,
+    /// One that nobody sees, for a program that does not work without.
+    Hidden,
+}
 
 /// Looks in a row that must find nobody before the tree counts as gone.
+#[cfg(unix)]
 const QUIET_LOOKS: u32 = 2;
 
 /// Ends every process below `root`, and, if `root` is gone, every marked one.
@@ -26,6 +75,7 @@ const QUIET_LOOKS: u32 = 2;
 ///
 /// Returns when nobody is alive, or after [`KILL_TIME_MAX`] with `complete` false. Processes that have died and wait
 /// to be reaped count as ended.
+#[cfg(unix)]
 pub(super) fn kill(root: u32, mark: &str, with_root: bool) -> Killed {
     let start = Instant::now();
     if with_root {
@@ -52,163 +102,10 @@ pub(super) fn kill(root: u32, mark: &str, with_root: bool) -> Killed {
 }
 
 #[cfg(target_os = "linux")]
-mod platform {
-    use std::collections::BTreeSet;
-    use std::fs;
-
-    use rustix::process::{Pid, Signal, getpgrp, kill_process, kill_process_group};
-
-    use super::MARK;
-
-    /// Longest chain of parents that is followed.
-    const CHAIN_MAX: usize = 4096;
-
-    /// What `/proc` says about a process.
-    #[derive(Clone, Copy)]
-    struct Seen {
-        parent: u32,
-        group: u32,
-        alive: bool,
-    }
-
-    /// Rounds of looking and killing.
-    pub(super) struct Hunt {
-        root: u32,
-        mark: String,
-        own_group: u32,
-        /// Processes of the tree ever seen. While the root lives and reaps nobody, their numbers stay theirs.
-        members: BTreeSet<u32>,
-        /// Members that are dead; they are not looked at again.
-        dead: BTreeSet<u32>,
-        killed: BTreeSet<u32>,
-        /// Processes that have nothing to do with the tree; forgotten before a look that counts.
-        strangers: BTreeSet<u32>,
-    }
-
-    impl Hunt {
-        pub(super) fn new(root: u32, mark: &str) -> Self {
-            Self {
-                root,
-                mark: if mark.is_empty() { String::new() } else { format!("{MARK}={mark}") },
-                own_group: u32::try_from(getpgrp().as_raw_nonzero().get()).unwrap_or(0),
-                members: BTreeSet::new(),
-                dead: BTreeSet::new(),
-                killed: BTreeSet::new(),
-                strangers: BTreeSet::new(),
-            }
-        }
-
-        /// Processes that were found alive.
-        pub(super) fn ended(&self) -> u32 {
-            u32::try_from(self.killed.len()).unwrap_or(u32::MAX)
-        }
-
-        /// One round; true if it found nobody alive and nobody newly dead. Quick looks at what is new go first, as a
-        /// runaway is only met by the quick.
-        pub(super) fn look_and_kill(&mut self) -> bool {
-            if self.look() {
-                return false;
-            }
-            self.strangers.clear();
-            !self.look()
-        }
-
-        /// Looks at everybody who is not known, the newest first; true if a member was met.
-        fn look(&mut self) -> bool {
-            let root_lives = look(self.root).is_some_and(|root| root.alive);
-            let known =
-                |pid: &u32| *pid == self.root || self.dead.contains(pid) || self.strangers.contains(pid);
-            let mut pids: Vec<u32> = numbers().filter(|pid| !known(pid)).collect();
-            pids.sort_unstable_by(|a, b| b.cmp(a));
-            let mut met = false;
-            for pid in pids {
-                let Some(seen) = look(pid) else { continue };
-                if self.belongs(pid, seen) || (!root_lives && self.is_marked(pid)) {
-                    met = true;
-                    self.members.insert(pid);
-                    self.end(pid, seen);
-                } else {
-                    self.strangers.insert(pid);
-                }
-            }
-            met
-        }
-
-        /// Ends a member, and its group if a member leads it: no fork outruns that.
-        fn end(&mut self, pid: u32, seen: Seen) {
-            if !seen.alive {
-                self.dead.insert(pid);
-                return;
-            }
-            kill(pid);
-            self.killed.insert(pid);
-            if seen.group > 1 && seen.group != self.own_group && self.members.contains(&seen.group) {
-                signal(seen.group, Signal::KILL, kill_process_group);
-            }
-        }
-
-        /// True if a chain of parents leads to the root.
-        fn belongs(&self, pid: u32, seen: Seen) -> bool {
-            let mut parent = seen.parent;
-            for _ in 0..CHAIN_MAX {
-                if parent == self.root || self.members.contains(&parent) || self.members.contains(&pid) {
-                    return true;
-                }
-                if parent <= 1 || self.strangers.contains(&parent) {
-                    return false;
-                }
-                parent = match look(parent) {
-                    Some(seen) => seen.parent,
-                    // The parent died meanwhile: who is it now?
-                    None => match look(pid) {
-                        Some(seen) => seen.parent,
-                        None => return false,
-                    },
-                };
-            }
-            false
-        }
-
-        /// True if the process carries the operation's mark and is not this one.
-        fn is_marked(&self, pid: u32) -> bool {
-            !self.mark.is_empty() && pid != std::process::id() && has_mark(pid, &self.mark)
-        }
-    }
-
-    fn numbers() -> impl Iterator<Item = u32> {
-        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-    }
-
-    /// A process as it is now; `None` if it is gone.
-    fn look(pid: u32) -> Option<Seen> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-        let alive = !matches!(fields.next()?, "Z" | "X" | "x");
-        Some(Seen { parent: fields.next()?.parse().ok()?, group: fields.next()?.parse().ok()?, alive })
-    }
-
-    fn has_mark(pid: u32, marked: &str) -> bool {
-        fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| {
-            environment.split(|byte| *byte == 0).any(|entry| entry == marked.as_bytes())
-        })
-    }
-
-    pub(super) fn kill(pid: u32) {
-        signal(pid, Signal::KILL, kill_process);
-    }
-
-    pub(super) fn stop(pid: u32) {
-        signal(pid, Signal::STOP, kill_process);
-    }
-
-    fn signal(number: u32, signal: Signal, send: fn(Pid, Signal) -> rustix::io::Result<()>) {
-        if let Some(pid) = i32::try_from(number).ok().and_then(Pid::from_raw) {
-            // A process that is gone already is what is wanted.
-            let _ = send(pid, signal);
-        }
-    }
-}
+#[path = "process_tree/linux.rs"]
+mod platform;
+#[cfg(all(target_os = "linux", feature = "driver", feature = "native"))]
+pub(super) use platform::{Proc, Table, pid};
 
 #[cfg(all(unix, not(target_os = "linux")))]
 mod platform {
@@ -241,29 +138,5 @@ mod platform {
     }
 
     /// Nothing is looked at here, so nothing needs to stand still.
-    pub(super) fn stop(_pid: u32) {}
-}
-
-#[cfg(not(unix))]
-mod platform {
-    /// A job object takes this place; until then the driver ends the worker itself.
-    pub(super) struct Hunt;
-
-    impl Hunt {
-        pub(super) fn new(_root: u32, _mark: &str) -> Self {
-            Self
-        }
-
-        pub(super) fn look_and_kill(&mut self) -> bool {
-            true
-        }
-
-        pub(super) fn ended(&self) -> u32 {
-            0
-        }
-    }
-
-    pub(super) fn kill(_pid: u32) {}
-
     pub(super) fn stop(_pid: u32) {}
 }

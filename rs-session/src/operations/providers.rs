@@ -5,13 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use super::catalog::{self, Catalog, Entry, Machine, Parameter};
-use super::compare::wildcard;
+use super::compare::{has_wildcard, wildcard};
 use super::format::views;
 use super::objects::{Object, Value};
 use super::pipeline::{Chain, Output, Sink, Stop};
 use super::plan::Plan;
+use super::withhold::Withholding;
 
 /// Why a provider gave up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,7 +42,18 @@ pub type Provider = fn(&Plan, &mut dyn Sink) -> Result<(), ProviderError>;
 
 /// The providers of a program, by published name.
 #[derive(Clone)]
-pub struct Registry(BTreeMap<&'static str, Provider>);
+pub struct Registry(BTreeMap<&'static str, Answerer>);
+
+/// A [`Provider`] that may hold something.
+type Answer = dyn Fn(&Plan, &mut dyn Sink) -> Result<(), ProviderError> + Send + Sync;
+
+/// Who answers one command.
+#[derive(Clone)]
+struct Answerer {
+    answer: Arc<Answer>,
+    /// Whether it answers from the machine, so that the machine must have the source.
+    of_machine: bool,
+}
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -60,17 +73,31 @@ impl Default for Registry {
             .with("Get-FormatData", get_format_data);
         #[cfg(feature = "native")]
         for (name, provider) in super::native::providers() {
-            registry = registry.with(name, provider);
+            registry.0.insert(name, Answerer { answer: Arc::new(provider), of_machine: true });
         }
         registry
     }
 }
 
 impl Registry {
-    /// The same providers and one more; it takes the place of one with the same name.
+    /// The same providers and one more; it takes the place of one with the same name, and is asked whatever this machine has.
+    ///
+    /// ```
+    /// use rs_session::operations::{Object, providers::{Registry, answer}};
+    ///
+    /// let registry = Registry::default().with("Get-Process", |plan, sink| {
+    ///     let idle = Object::new("Process").with("Id", 1_i64).with("Name", "idle");
+    ///     answer(plan, sink, [idle], &[("Name", "Name"), ("Id", "Id")])
+    /// });
+    /// assert!(registry.has("Get-Process"));
+    /// ```
     #[must_use]
-    pub fn with(mut self, name: &'static str, provider: Provider) -> Self {
-        self.0.insert(name, provider);
+    pub fn with(
+        mut self,
+        name: &'static str,
+        provider: impl Fn(&Plan, &mut dyn Sink) -> Result<(), ProviderError> + Send + Sync + 'static,
+    ) -> Self {
+        self.0.insert(name, Answerer { answer: Arc::new(provider), of_machine: false });
         self
     }
 
@@ -86,24 +113,117 @@ impl Registry {
     /// # Errors
     /// [`ProviderError`]; [`Stop::Enough`] is no error and is not returned.
     pub fn run(&self, plan: &Plan, output: &mut impl Output) -> Result<(), ProviderError> {
-        plan.check().map_err(|why| ProviderError::failed(why.to_string()))?;
-        let provider = self.0.get(plan.command());
-        let provider = provider.ok_or_else(|| ProviderError::Missing(plan.command().to_owned()))?;
-        let mut chain = Chain::new(plan, output);
-        match provider(plan, &mut chain) {
-            Ok(()) | Err(ProviderError::Stop(Stop::Enough)) => Ok(chain.finish()?),
-            Err(error @ ProviderError::Failed(_)) => {
-                chain.finish()?;
-                Err(error)
-            }
-            Err(error) => Err(error),
+        run_source(plan, output, |sink| self.answer(plan, sink))
+    }
+
+    /// The objects of a plan's command.
+    pub(super) fn answer(&self, plan: &Plan, sink: &mut dyn Sink) -> Result<(), ProviderError> {
+        let answerer = self.0.get(plan.command());
+        let answerer = answerer.ok_or_else(|| ProviderError::Missing(plan.command().to_owned()))?;
+        match absent(plan.command()).filter(|_| answerer.of_machine) {
+            None => (answerer.answer)(plan, sink),
+            Some(why) => Err(ProviderError::failed(format!(
+                "{} : permitted, not available here: it is answered natively, but its source is absent: {why}.",
+                plan.command()
+            ))),
         }
+    }
+}
+
+/// Why the source of a command that this program answers itself is absent on this machine; `None` if it is there, or if
+/// somebody else answers. It looks at the machine.
+///
+/// ```
+/// use rs_session::operations::providers::absent;
+/// assert_eq!(absent("Get-Date"), None);
+/// ```
+#[must_use]
+pub fn absent(command: &str) -> Option<&'static str> {
+    #[cfg(feature = "native")]
+    return super::native::absent(command);
+    #[cfg(not(feature = "native"))]
+    {
+        let _ = command;
+        None
+    }
+}
+
+/// Runs the pipeline of a plan with the objects from `source`: what holds for every provider, whoever it is. Secrets are
+/// withheld before the first filter sees them.
+pub(super) fn run_source(
+    plan: &Plan,
+    output: &mut impl Output,
+    source: impl FnOnce(&mut dyn Sink) -> Result<(), ProviderError>,
+) -> Result<(), ProviderError> {
+    plan.check().map_err(|why| ProviderError::failed(why.to_string()))?;
+    let mut chain = Chain::new(plan, output);
+    match source(&mut Withholding::new(plan.command(), &mut chain)) {
+        Ok(()) | Err(ProviderError::Stop(Stop::Enough)) => Ok(chain.finish()?),
+        Err(error @ ProviderError::Failed(_)) => {
+            chain.finish()?;
+            Err(error)
+        }
+        Err(error) => Err(error),
     }
 }
 
 /// True if the list is empty or one of its patterns fits.
 pub(super) fn fits_any(patterns: &[String], text: &str) -> bool {
     patterns.is_empty() || patterns.iter().any(|pattern| wildcard(pattern, text, false))
+}
+
+/// Gives the objects that fit the call's arguments, and says which exact values fitted nothing.
+///
+/// `filters` joins parameters to the properties they choose by.
+///
+/// # Errors
+/// [`ProviderError::Stop`] when the flow was ended from the other side.
+pub fn answer(
+    plan: &Plan,
+    sink: &mut dyn Sink,
+    objects: impl IntoIterator<Item = Object>,
+    filters: &[(&str, &str)],
+) -> Result<(), ProviderError> {
+    let mut found: Vec<(&str, &str)> = Vec::new();
+    for object in objects {
+        let fits =
+            filters.iter().all(|(parameter, property)| fits(plan, &object, parameter, property, &mut found));
+        if fits {
+            sink.emit(object.into())?;
+        }
+    }
+    for (parameter, _) in filters {
+        for text in plan.call.texts(parameter).iter().filter(|text| !has_wildcard(text)) {
+            if !found.iter().any(|(own, value)| own == parameter && value.eq_ignore_ascii_case(text)) {
+                sink.warn(&format!(
+                    "{} : nothing found with {parameter} equal to \"{text}\".",
+                    plan.command()
+                ))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// True if an object fits one parameter; remembers which given values fitted something.
+fn fits<'a>(
+    plan: &'a Plan,
+    object: &Object,
+    parameter: &'a str,
+    property: &str,
+    found: &mut Vec<(&'a str, &'a str)>,
+) -> bool {
+    let value = object.get(property).unwrap_or(&Value::Null);
+    let numbers = plan.call.integers(parameter);
+    if !numbers.is_empty() {
+        return matches!(value, Value::Integer(own) if numbers.contains(own));
+    }
+    let texts = plan.call.texts(parameter);
+    let own = value.to_text();
+    if let Some(text) = texts.iter().find(|text| text.eq_ignore_ascii_case(&own)) {
+        found.push((parameter, text));
+    }
+    fits_any(texts, &own)
 }
 
 /// Commands of the session itself: the two ends of the session act on them, there is nothing to run.
@@ -190,7 +310,11 @@ fn help_object(entry: &Entry, plan: &Plan) -> Object {
         .with("Name", entry.name.clone())
         .with(
             "Synopsis",
-            definition.map_or("Published command; this program has no description of it", |own| own.about),
+            match (definition, entry.closed()) {
+                (Some(own), _) => own.about.to_owned(),
+                (None, Some(why)) => format!("Published command that stays closed here: {why}"),
+                (None, None) => String::new(),
+            },
         )
         .with("Syntax", syntax(entry, parameters))
         .with("Module", entry.module)
@@ -221,7 +345,9 @@ fn syntax(entry: &Entry, parameters: &[Parameter]) -> String {
         text.push_str(&if parameter.mandatory { format!(" {one}") } else { format!(" [{one}]") });
     }
     if entry.name == "Where-Object" {
-        text.push_str(" -EQ|-NE|-GT|-GE|-LT|-LE|-Like|-NotLike|-Contains|-NotContains|-In|-NotIn|-Not");
+        text.push_str(
+            " -EQ|-NE|-GT|-GE|-LT|-LE|-Like|-NotLike|-Match|-NotMatch|-Contains|-NotContains|-In|-NotIn|-Not",
+        );
     }
     text
 }

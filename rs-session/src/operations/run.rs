@@ -1,8 +1,8 @@
 //! One plan from start to finish, with its output in chunks and counted against its limit.
 
-use super::pipeline::{Output, Stop};
+use super::pipeline::{Output, Sink, Stop};
 use super::plan::Plan;
-use super::providers::{ProviderError, Registry};
+use super::providers::{ProviderError, Registry, run_source};
 use super::wire::{CHUNK_BYTES_MAX, Finish, Status, Stream};
 
 /// Takes chunks on their way out.
@@ -11,10 +11,19 @@ pub(super) trait ChunkWriter {
     fn write(&mut self, stream: Stream, text: &str) -> Result<(), Stop>;
 }
 
-/// Runs a plan and gives its output to `writer` in chunks, up to the plan's limit.
+/// Runs a plan with the provider of its command and gives its output to `writer` in chunks, up to the plan's limit.
 pub(super) fn execute(plan: &Plan, registry: &Registry, writer: impl ChunkWriter) -> Finish {
+    execute_with(plan, writer, |sink| registry.answer(plan, sink))
+}
+
+/// As [`execute`], with the objects from `source`.
+pub(super) fn execute_with(
+    plan: &Plan,
+    writer: impl ChunkWriter,
+    source: impl FnOnce(&mut dyn Sink) -> Result<(), ProviderError>,
+) -> Finish {
     let mut output = Chunks { writer, held: String::new(), left: plan.limits.output_bytes, given: 0 };
-    let ended = registry.run(plan, &mut output);
+    let ended = run_source(plan, &mut output, source);
     let flushed = output.flush().map_err(ProviderError::from);
     let mut finish = match ended.and(flushed) {
         Ok(()) | Err(ProviderError::Stop(Stop::Enough)) => Finish::new(Status::Done, ""),

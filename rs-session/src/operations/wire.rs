@@ -1,7 +1,7 @@
 //! What passes between the program and its worker process, and how an operation ended.
 //!
 //! Frames: one byte kind, four bytes length (big endian), payload. To the worker goes one plan (`p`, JSON); back come
-//! results (`o`, UTF-8), error lines (`e`, UTF-8) and one finish (`f`, JSON). Lengths are checked before memory is
+//! the measures of the sandbox (`s`, JSON), results (`o`, UTF-8), error lines (`e`, UTF-8) and one finish (`f`, JSON). Lengths are checked before memory is
 //! taken.
 
 use std::io::{self, Read, Write};
@@ -21,6 +21,8 @@ pub const HEADER_BYTES: usize = 5;
 pub enum FrameKind {
     /// A plan, JSON.
     Plan,
+    /// The measures that are in force, JSON; the first frame, before anything runs.
+    Started,
     /// Results, UTF-8.
     Output,
     /// Error lines, UTF-8.
@@ -33,6 +35,7 @@ impl FrameKind {
     const fn byte(self) -> u8 {
         match self {
             Self::Plan => b'p',
+            Self::Started => b's',
             Self::Output => b'o',
             Self::Error => b'e',
             Self::Finish => b'f',
@@ -42,7 +45,7 @@ impl FrameKind {
     const fn bytes_max(self) -> usize {
         match self {
             Self::Plan => PLAN_BYTES_MAX,
-            Self::Output | Self::Error | Self::Finish => CHUNK_BYTES_MAX,
+            Self::Started | Self::Output | Self::Error | Self::Finish => CHUNK_BYTES_MAX,
         }
     }
 }
@@ -70,7 +73,7 @@ pub enum FrameError {
 /// [`FrameError`] for unknown kinds and lengths over the limit.
 pub fn read_header(header: [u8; HEADER_BYTES]) -> Result<(FrameKind, usize), FrameError> {
     let [kind, length @ ..] = header;
-    let kinds = [FrameKind::Plan, FrameKind::Output, FrameKind::Error, FrameKind::Finish];
+    let kinds = [FrameKind::Plan, FrameKind::Started, FrameKind::Output, FrameKind::Error, FrameKind::Finish];
     let kind = kinds.into_iter().find(|own| own.byte() == kind).ok_or(FrameError::Kind(kind))?;
     let found = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
     let limit = kind.bytes_max();
@@ -142,6 +145,8 @@ pub enum Status {
     OutputLimit,
     /// It was ended at its time limit.
     TimeLimit,
+    /// The operator said No, or did not answer in time; what was asked for did not happen.
+    Declined,
     /// The engineer interrupted it.
     Interrupted,
     /// It was killed from outside, by revoke, expiry or the end of the session.
@@ -150,6 +155,75 @@ pub enum Status {
     Sandbox,
     /// The worker broke.
     Fault,
+}
+
+impl Status {
+    /// Every one.
+    pub const ALL: &[Self] = &[
+        Self::Done,
+        Self::Failed,
+        Self::OutputLimit,
+        Self::TimeLimit,
+        Self::Declined,
+        Self::Interrupted,
+        Self::Killed,
+        Self::Sandbox,
+        Self::Fault,
+    ];
+
+    /// The word as it stands in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::OutputLimit => "output-limit",
+            Self::TimeLimit => "time-limit",
+            Self::Declined => "declined",
+            Self::Interrupted => "interrupted",
+            Self::Killed => "killed",
+            Self::Sandbox => "sandbox",
+            Self::Fault => "fault",
+        }
+    }
+
+    /// What it means, as a sentence without full stop.
+    #[must_use]
+    pub const fn cause(self) -> &'static str {
+        match self {
+            Self::Done => "it ran to its end",
+            Self::Failed => "it could not answer; the message says why",
+            Self::OutputLimit => "its output was cut at the limit of one line",
+            Self::TimeLimit => "it was ended at its time limit",
+            Self::Declined => {
+                "the owner said No, or did not answer within five minutes; what was asked for did not happen"
+            }
+            Self::Interrupted => "the engineer interrupted it",
+            Self::Killed => "it was ended from outside, by revoke, expiry or the end of the session",
+            Self::Sandbox => "what has to hold the operation in could not be set up, so nothing ran",
+            Self::Fault => "the process of the operation broke",
+        }
+    }
+
+    /// What can be done, as a sentence without full stop.
+    #[must_use]
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::Done => "nothing is to be done",
+            Self::Failed => "correct the line as the message says, or use another command",
+            Self::OutputLimit => "ask for less, with Select-Object -First or a filter",
+            Self::TimeLimit => {
+                "ask for less, or ask the owner for more time (`operation` in node/policy.json)"
+            }
+            Self::Declined => "speak with the owner, and run the line again",
+            Self::Interrupted => "run the line again if its answer is still needed",
+            Self::Killed => "nothing; the end of the session has its own cause",
+            Self::Sandbox => {
+                "ask the owner to look with `remote-support agent doctor`, which says what is missing on the node"
+            }
+            Self::Fault => "run the line again; if it breaks again, report it as a fault with the message",
+        }
+    }
 }
 
 /// What a kill did.
@@ -182,6 +256,9 @@ pub struct Finish {
     /// What a kill did, if there was one.
     #[serde(default)]
     pub killed: Option<Killed>,
+    /// Measures of the sandbox that were in force before anything ran; see [`sandbox`](super::sandbox).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub measures: Vec<String>,
 }
 
 impl Finish {
@@ -189,7 +266,7 @@ impl Finish {
     #[must_use]
     pub fn new(status: Status, message: impl Into<String>) -> Self {
         let message = super::objects::harmless(&message.into()).into_owned();
-        Self { status, message, output_bytes: 0, micros: 0, killed: None }
+        Self { status, message, output_bytes: 0, micros: 0, killed: None, measures: Vec::new() }
     }
 }
 

@@ -40,11 +40,7 @@ async fn drive(driver: Driver, plan: Plan, registry: Registry) {
     let Driver { chunks, finish, mut orders } = driver;
     let start = Instant::now();
     let stopped = CancellationToken::new();
-    let writer = ChannelWriter {
-        chunks: chunks.clone(),
-        stopped: stopped.clone(),
-        handle: tokio::runtime::Handle::current(),
-    };
+    let writer = ChannelWriter::new(chunks.clone(), stopped.clone());
     let seconds = std::time::Duration::from_secs(u64::from(plan.limits.seconds));
     let mut work = tokio::task::spawn_blocking(move || execute(&plan, &registry, writer));
     let mut end = tokio::select! {
@@ -78,10 +74,18 @@ fn micros(start: Instant) -> u64 {
     u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
-struct ChannelWriter {
+/// Gives chunks from a thread that may block to an operation's reader.
+pub(super) struct ChannelWriter {
     chunks: mpsc::Sender<Chunk>,
     stopped: CancellationToken,
     handle: tokio::runtime::Handle,
+}
+
+impl ChannelWriter {
+    /// A writer that gives up when `stopped` is cancelled; made within a runtime.
+    pub(super) fn new(chunks: mpsc::Sender<Chunk>, stopped: CancellationToken) -> Self {
+        Self { chunks, stopped, handle: tokio::runtime::Handle::current() }
+    }
 }
 
 impl ChunkWriter for ChannelWriter {

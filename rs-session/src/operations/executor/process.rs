@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,8 +13,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{Chunk, Driver, Executor, Finish, Killed, Order, Running, StartError, Status, Stream};
-use crate::operations::plan::Plan;
-use crate::operations::process_tree::{self, MARK};
+use crate::operations::plan::{Limits, Plan};
+use crate::operations::process_tree::{
+    Bounds, Console, MARK, STATE_DIRECTORY, Tree, hold_back, root_directory,
+};
 use crate::operations::wire::{FrameKind, HEADER_BYTES, PLAN_BYTES_MAX, header, read_header};
 
 /// Most bytes kept of what a worker writes to standard error.
@@ -21,7 +24,8 @@ const STDERR_BYTES_MAX: u64 = 8 << 10;
 /// How long a supervisor may take to tidy up after its worker's finish.
 const TIDY_UP: Duration = Duration::from_secs(2);
 
-/// Runs each plan in a supervisor and a worker process, started from one program.
+/// Runs each plan in a supervisor and a worker process, started from one program. On Windows a job object takes the
+/// supervisor's place: the worker is in it before it runs.
 ///
 /// The program must call [`worker::run`](crate::operations::worker::run) when it is started with the arguments given
 /// here. It gets a clean environment, `/` as its directory and a process group of its own.
@@ -52,19 +56,33 @@ impl WorkerExecutor {
     /// The same executor with a directory on the state disk, in which `Test-Observability` measures its writes.
     #[must_use]
     pub fn with_state_directory(mut self, directory: &Path) -> Self {
-        self.environment.push(("STATE_DIRECTORY", directory.into()));
+        self.environment.push((STATE_DIRECTORY, directory.into()));
         self
     }
 
-    fn spawn(&self, mark: &str) -> Result<Child, StartError> {
+    fn spawn(&self, mark: &str, bounds: &Bounds) -> Result<(Child, Tree), StartError> {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).env_clear().env(MARK, mark).env("LANG", "C.UTF-8");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.current_dir(if cfg!(windows) { "C:\\" } else { "/" });
+        // Windows finds no library without it.
+        command
+            .envs(std::env::var_os("SYSTEMROOT").filter(|_| cfg!(windows)).map(|root| ("SYSTEMROOT", root)));
+        command.current_dir(root_directory());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        #[cfg(unix)]
+        // On Linux the supervisor makes a session of its own, which the leader of a group could not.
+        #[cfg(all(unix, not(target_os = "linux")))]
         command.process_group(0);
-        command.spawn().map_err(|error| StartError::Spawn { program: self.program.clone(), error })
+        hold_back(command.as_std_mut(), Console::None);
+        let refuse = |error| StartError::Spawn { program: self.program.clone(), error };
+        let mut child = command.spawn().map_err(refuse)?;
+        match Tree::take(child.id().unwrap_or_default(), mark, bounds) {
+            Ok(tree) => Ok((child, tree)),
+            Err(error) => {
+                // It has not run, and never will.
+                let _ = child.start_kill();
+                Err(StartError::NotHeld(error))
+            }
+        }
     }
 }
 
@@ -77,17 +95,28 @@ impl Executor for WorkerExecutor {
             return Err(StartError::TooLarge);
         }
         let mark = uuid::Uuid::new_v4().simple().to_string();
-        let child = self.spawn(&mark)?;
+        let (child, tree) = self.spawn(&mark, &bounds(&plan))?;
         let (running, driver) = Running::new();
-        tokio::spawn(Operation { child, mark, plan, payload, start: Instant::now() }.drive(driver));
+        tokio::spawn(Operation { child, tree, plan, payload, start: Instant::now() }.drive(driver));
         Ok(running)
+    }
+}
+
+/// What an operation's processes are held to together. One that declares no programs has no second process.
+fn bounds(plan: &Plan) -> Bounds {
+    let Limits { memory_bytes, processes, cpu_seconds, .. } = plan.limits;
+    let starts_programs = plan.definition().is_some_and(|definition| !definition.needs.programs.is_empty());
+    Bounds {
+        memory_bytes,
+        processes: if starts_programs { processes } else { 1 },
+        cpu_seconds: Some(cpu_seconds),
     }
 }
 
 /// One operation while it runs.
 struct Operation {
     child: Child,
-    mark: String,
+    tree: Tree,
     plan: Plan,
     payload: Vec<u8>,
     start: Instant,
@@ -102,6 +131,7 @@ impl Operation {
         // The open input is the lifeline: when it closes, the supervisor takes the tree down.
         let mut lifeline = self.child.stdin.take();
         let payload = std::mem::take(&mut self.payload);
+        let measures = OnceLock::new();
         let work = async {
             if let Some(input) = &mut lifeline {
                 // A supervisor that is gone is noticed by the end of its output.
@@ -109,7 +139,7 @@ impl Operation {
                 let _ = input.write_all(&payload).await;
                 let _ = input.flush().await;
             }
-            pump(stdout, &chunks, self.plan.limits.output_bytes).await
+            pump(stdout, &chunks, &self.plan.limits, &measures).await
         };
         let (end, order) = tokio::select! {
             end = work => (end, None),
@@ -130,6 +160,7 @@ impl Operation {
             end = Finish { message: format!("{}: {}", end.message, text.trim_end()), ..end };
         }
         end.micros = micros(self.start);
+        end.measures = measures.into_inner().unwrap_or_default();
         drop(chunks);
         // The reader may be gone.
         let _ = finish.send(end);
@@ -147,7 +178,7 @@ impl Operation {
                     }
                 };
                 match tokio::time::timeout(TIDY_UP, tidy).await {
-                    Ok(Some(None)) => finish,
+                    Ok(Some(None)) => self.tidy(finish).await,
                     Ok(Some(Some(order))) => self.kill(finish, Some(order)).await,
                     Ok(None) | Err(_) => self.kill(finish, None).await,
                 }
@@ -163,20 +194,26 @@ impl Operation {
         }
     }
 
+    /// Ends what an operation has left that ended by itself.
+    async fn tidy(&mut self, mut finish: Finish) -> Finish {
+        let tree = self.tree.clone();
+        if !tokio::task::spawn_blocking(move || tree.tidy()).await.unwrap_or_default() {
+            finish.killed = Some(Killed::default());
+        }
+        finish
+    }
+
     async fn kill(&mut self, mut finish: Finish, order: Option<Order>) -> Finish {
         let start = Instant::now();
         let mut killed = Killed { complete: true, ..Killed::default() };
-        if let Some(root) = self.child.id() {
-            let mark = self.mark.clone();
-            let walk = tokio::task::spawn_blocking(move || process_tree::kill(root, &mark, true));
-            killed = walk.await.unwrap_or_default();
+        let tree = self.tree.clone();
+        if self.child.id().is_some() {
+            killed = tokio::task::spawn_blocking(move || tree.kill()).await.unwrap_or_default();
             // Where there is no tree to walk, the worker itself is ended; one that is gone is what is wanted.
             let _ = self.child.start_kill();
             killed.complete &= tokio::time::timeout(TIDY_UP, self.child.wait()).await.is_ok();
         } else {
-            let mark = self.mark.clone();
-            let walk = tokio::task::spawn_blocking(move || process_tree::kill(u32::MAX, &mark, false));
-            killed = walk.await.unwrap_or(killed);
+            killed = tokio::task::spawn_blocking(move || tree.kill_rest()).await.unwrap_or(killed);
         }
         killed.micros = micros(start);
         finish.killed = Some(killed);
@@ -200,11 +237,11 @@ enum End {
 
 /// What the supervisor's exit code tells about a worker without a finish.
 fn fault(code: Option<i32>, why: String) -> Finish {
-    /// SIGXCPU, the signal at the end of the permitted processor time.
-    const PROCESSOR_TIME: i32 = 128 + 24;
+    /// SIGXCPU, the signal at the end of the permitted processor time; on Windows ERROR_NOT_ENOUGH_QUOTA.
+    const PROCESSOR_TIME: i32 = if cfg!(windows) { 1816 } else { 128 + 24 };
     match code {
         Some(PROCESSOR_TIME) => Finish::new(Status::TimeLimit, "the processor time limit is reached"),
-        Some(code) if code > 128 => {
+        Some(code) if cfg!(unix) && code > 128 => {
             Finish::new(Status::Fault, format!("the worker was ended by signal {}", code - 128))
         }
         _ => Finish::new(Status::Fault, why),
@@ -212,10 +249,15 @@ fn fault(code: Option<i32>, why: String) -> Finish {
 }
 
 /// Reads frames until the finish and passes the output on.
-async fn pump(stdout: Option<ChildStdout>, chunks: &mpsc::Sender<Chunk>, limit: u64) -> End {
+async fn pump(
+    stdout: Option<ChildStdout>,
+    chunks: &mpsc::Sender<Chunk>,
+    limits: &Limits,
+    measures: &OnceLock<Vec<String>>,
+) -> End {
     let Some(stdout) = stdout else { return End::Broken(String::from("the worker has no output")) };
     let mut stdout = tokio::io::BufReader::new(stdout);
-    let mut given = 0_u64;
+    let (mut given, mut pace) = (0_u64, Pace::new(limits.output_bytes_per_second));
     loop {
         let (kind, payload) = match frame(&mut stdout).await {
             Ok(frame) => frame,
@@ -224,16 +266,28 @@ async fn pump(stdout: Option<ChildStdout>, chunks: &mpsc::Sender<Chunk>, limit: 
         let stream = match kind {
             FrameKind::Output => Stream::Output,
             FrameKind::Error => Stream::Error,
-            FrameKind::Finish => return finished(&payload, given),
+            FrameKind::Finish => return finished(&payload, given, &pace),
+            FrameKind::Started => {
+                let names = serde_json::from_slice(&payload).map_err(|error| error.to_string());
+                match names.map(|names| measures.set(names)) {
+                    Ok(Ok(())) => continue,
+                    Ok(Err(_)) => return End::Broken(String::from("the worker started twice")),
+                    Err(why) => return End::Broken(format!("the worker's measures cannot be read: {why}")),
+                }
+            }
             FrameKind::Plan => return End::Broken(String::from("the worker sent a plan")),
         };
+        if measures.get().is_none() {
+            return End::Broken(String::from("the worker answered before it said what holds it in"));
+        }
         let Ok(text) = String::from_utf8(payload) else {
             return End::Broken(String::from("the worker sent text that is not UTF-8"));
         };
         given = given.saturating_add(u64::try_from(text.len()).unwrap_or(u64::MAX));
-        if given > limit {
+        if given > limits.output_bytes {
             return End::Stopped(Status::OutputLimit, "the worker passed its output limit");
         }
+        pace.keep(given).await;
         let text = crate::operations::objects::harmless(&text).into_owned();
         if chunks.send(Chunk { stream, text }).await.is_err() {
             return End::Stopped(Status::Killed, "nobody reads the output any more");
@@ -241,18 +295,46 @@ async fn pump(stdout: Option<ChildStdout>, chunks: &mpsc::Sender<Chunk>, limit: 
     }
 }
 
+/// Holds output to so many bytes a second, a second ahead at most.
+struct Pace {
+    start: Instant,
+    bytes_per_second: u64,
+    /// True once it had to wait.
+    held: bool,
+}
+
+impl Pace {
+    fn new(bytes_per_second: u64) -> Self {
+        Self { start: Instant::now(), bytes_per_second: bytes_per_second.max(1), held: false }
+    }
+
+    /// Returns when `given` bytes may have been given.
+    async fn keep(&mut self, given: u64) {
+        let early = given.saturating_sub(self.bytes_per_second);
+        let micros = early.saturating_mul(1_000_000) / self.bytes_per_second;
+        let due = self.start + Duration::from_micros(micros);
+        if Instant::now() < due {
+            self.held = true;
+            tokio::time::sleep_until(due).await;
+        }
+    }
+}
+
 /// A worker's own word on its end; it cannot claim what only this side knows.
-fn finished(payload: &[u8], given: u64) -> End {
+fn finished(payload: &[u8], given: u64, pace: &Pace) -> End {
     match serde_json::from_slice::<Finish>(payload) {
         Ok(finish) => {
-            let message: String = finish.message.chars().take(2048).collect();
+            let mut message: String = finish.message.chars().take(2048).collect();
+            if pace.held && message.is_empty() {
+                message = format!("the output was held to {} bytes a second", pace.bytes_per_second);
+            }
             End::Finished(Finish { output_bytes: given, ..Finish::new(finish.status, message) })
         }
         Err(error) => End::Broken(format!("the worker's last word cannot be read: {error}")),
     }
 }
 
-async fn frame(stdout: &mut (impl AsyncRead + Unpin)) -> std::io::Result<(FrameKind, Vec<u8>)> {
+pub(super) async fn frame(stdout: &mut (impl AsyncRead + Unpin)) -> std::io::Result<(FrameKind, Vec<u8>)> {
     let mut head = [0; HEADER_BYTES];
     stdout.read_exact(&mut head).await?;
     let (kind, length) = read_header(head).map_err(std::io::Error::other)?;
@@ -269,6 +351,6 @@ async fn head(mut stream: impl AsyncRead + Unpin) -> String {
     crate::operations::objects::harmless(&String::from_utf8_lossy(&bytes)).into_owned()
 }
 
-fn micros(start: Instant) -> u64 {
+pub(super) fn micros(start: Instant) -> u64 {
     u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)
 }

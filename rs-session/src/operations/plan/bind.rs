@@ -8,7 +8,10 @@ use crate::operations::language::{Argument, Command, Literal, LiteralKind, Numbe
 use crate::operations::refused::{Code, Refused};
 
 /// Binds the arguments of a command.
-pub(super) fn bind(command: &Command, definition: &'static Definition) -> Result<Call, Refused> {
+pub(in crate::operations) fn bind(
+    command: &Command,
+    definition: &'static Definition,
+) -> Result<Call, Refused> {
     let mut binder = Binder { definition, bound: BTreeMap::new(), loose: Vec::new() };
     binder.named(command)?;
     binder.positional()?;
@@ -170,19 +173,32 @@ fn convert(parameter: &Parameter, items: &[Literal], column: u32) -> Result<Boun
         Kind::Choice(words) => Bound::Texts(items.iter().map(|item| chosen(words, &item.text)).collect()),
         Kind::Text(..) => Bound::Texts(items.iter().map(|item| item.text.clone()).collect()),
     };
-    if bound == Bound::Switch(true) || items.iter().all(|item| item.text != "$true" && item.text != "$false")
+    if bound != Bound::Switch(true) && items.iter().any(|item| item.text == "$true" || item.text == "$false")
     {
-        match check_bound(parameter, &bound) {
-            Ok(()) => return Ok(bound),
-            Err(why) => {
-                let column = items.first().map_or(column, |item| item.column);
-                let message = format!("-{}: {why}", parameter.name);
-                return Err(Refused::new(Code::OutOfConstraint, column, message));
-            }
-        }
+        let message = format!("-{} is no switch: {}", parameter.name, parameter.describe());
+        return Err(Refused::new(Code::WrongType, column, message));
     }
-    let message = format!("-{} is no switch: {}", parameter.name, parameter.describe());
-    Err(Refused::new(Code::WrongType, column, message))
+    check_bound(parameter, &bound).map_err(|why| {
+        let message = format!("-{}: {why}", parameter.name);
+        Refused::new(
+            Code::OutOfConstraint,
+            column_of_fault(parameter, &bound, items).unwrap_or(column),
+            message,
+        )
+    })?;
+    Ok(bound)
+}
+
+/// Column of the first item that does not fit by itself; of the first one if it is their number that does not fit.
+fn column_of_fault(parameter: &Parameter, bound: &Bound, items: &[Literal]) -> Option<u32> {
+    let alone = |at: usize| match bound {
+        Bound::Texts(texts) => texts.get(at).cloned().map(|text| Bound::Texts(vec![text])),
+        Bound::Integers(values) => values.get(at).map(|value| Bound::Integers(vec![*value])),
+        Bound::Switch(_) | Bound::Literals(_) => None,
+    };
+    let faulty = |at: &usize| alone(*at).is_some_and(|one| check_bound(parameter, &one).is_err());
+    let at = (0..items.len()).find(faulty).unwrap_or(0);
+    items.get(at).map(|item| item.column)
 }
 
 fn integers(parameter: &Parameter, items: &[Literal]) -> Result<Vec<i64>, Refused> {
@@ -253,6 +269,7 @@ fn text(form: Form, chars_max: usize, text: &str) -> Result<(), String> {
     let wild = |c: char| matches!(c, '*' | '?');
     let (fits, wanted): (fn(char) -> bool, &str) = match form {
         Form::Pattern => (|c| !c.is_control(), "text"),
+        Form::Name => (|c| !c.is_control() && !matches!(c, '\\' | ':'), "a name, which holds no \\ and no :"),
         Form::Exact => (
             |c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '@' | ':' | ' '),
             "one exact name: letters, digits and - _ . @ :, no wildcards",
@@ -273,7 +290,11 @@ fn text(form: Form, chars_max: usize, text: &str) -> Result<(), String> {
             (|c| c.is_ascii_hexdigit() || matches!(c, '.' | ':' | '%' | '*' | '?'), "an IP address")
         }
     };
-    let starts_well = !matches!(form, Form::Exact) || text.starts_with(|c: char| c.is_alphanumeric());
+    let starts_well = match form {
+        Form::Exact => text.starts_with(|c: char| c.is_alphanumeric()),
+        Form::Name => !text.starts_with('/'),
+        _ => true,
+    };
     let has_substance = !matches!(form, Form::Property) || !text.chars().all(wild);
     if text.chars().all(fits) && starts_well && has_substance {
         Ok(())

@@ -1,0 +1,73 @@
+//! A view of the file system in which the directories that hold services' sockets are empty but for what was declared.
+//!
+//! Landlock has no rule for connecting to a socket that has a path; where there is none there is nothing to connect to.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::CWD;
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_change, move_mount,
+    open_tree,
+};
+
+use crate::operations::catalog::Needs;
+
+/// Directories in which services keep sockets, or anybody can make them.
+const HIDDEN: &[&str] =
+    &["/run", "/tmp", "/var", "/home", "/root", "/srv", "/opt", "/mnt", "/media", "/dev/shm"];
+
+pub(super) fn hide(needs: &Needs) -> Result<String, String> {
+    let everything = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
+    mount_change("/", everything).map_err(|error| at("/", error))?;
+    let shown: Vec<&str> = needs.reads.iter().chain(needs.sockets).copied().collect();
+    for directory in HIDDEN.iter().filter(|path| is_real_directory(path)) {
+        let below: Vec<&str> = shown.iter().copied().filter(|path| is_below(path, directory)).collect();
+        replace(directory, &below)?;
+    }
+    Ok(String::new())
+}
+
+fn at(path: &str, error: impl std::fmt::Display) -> String {
+    format!("{path}: {error}")
+}
+
+/// Links such as /var/run lead to a directory that is hidden itself.
+fn is_real_directory(path: &str) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
+}
+
+fn is_below(path: &str, directory: &str) -> bool {
+    Path::new(path).starts_with(directory) && path != directory
+}
+
+/// Puts an empty directory over `directory`, with those of the paths below it that exist.
+fn replace(directory: &str, shown: &[&str]) -> Result<(), String> {
+    let mut kept: Vec<(&str, bool, OwnedFd)> = Vec::new();
+    for path in shown.iter().filter(|path| Path::new(path).exists()) {
+        let copy =
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::AT_RECURSIVE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let tree = open_tree(CWD, *path, copy).map_err(|error| at(path, error))?;
+        kept.push((path, Path::new(path).is_dir(), tree));
+    }
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount("none", directory, "tmpfs", flags, c"mode=0755,size=64k").map_err(|error| at(directory, error))?;
+    for (path, is_directory, tree) in kept {
+        make_place(Path::new(path), is_directory).map_err(|error| at(path, error))?;
+        move_mount(tree, "", CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .map_err(|error| at(path, error))?;
+    }
+    Ok(())
+}
+
+/// A directory for a directory, an empty file for anything else.
+fn make_place(path: &Path, is_directory: bool) -> std::io::Result<()> {
+    if is_directory {
+        return fs::create_dir_all(path);
+    }
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    if path.exists() { Ok(()) } else { fs::write(path, b"") }
+}
