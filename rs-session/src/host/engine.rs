@@ -1,11 +1,21 @@
 //! What a host needs of whatever carries out operations.
 
 use async_trait::async_trait;
-use rs_consent::AccessLevel;
+use rs_consent::{AccessLevel, ApprovalRule, GrantId, RequestNumber, Scope};
+use uuid::Uuid;
 
 use crate::operations::wire::Finish;
-use crate::protocol::{Form, Offered, Planned, Refused};
+use crate::protocol::{Answer, Ask, Form, Offered, Planned, Refused};
 use crate::record::{Digest, OutputData};
+
+/// What one session may do: the level in force, and what the operator's consent narrows besides it.
+#[derive(Debug, Clone, Copy)]
+pub struct Rights<'a> {
+    /// The level in force.
+    pub level: AccessLevel,
+    /// Whose lists count, and what is taken out of them.
+    pub scope: &'a Scope,
+}
 
 /// Reads lines, permits or refuses them, and carries out what was permitted.
 ///
@@ -23,13 +33,13 @@ pub trait Engine: Send + Sync + 'static {
     fn plan(
         &self,
         line: &str,
-        level: AccessLevel,
+        rights: Rights<'_>,
         form: Form,
         columns: Option<u16>,
     ) -> Result<Planned<Self::Work>, Refused>;
 
-    /// What `level` permits, for completion and help.
-    fn offered(&self, level: AccessLevel) -> Vec<Offered>;
+    /// What `rights` permit, for completion and help.
+    fn offered(&self, rights: Rights<'_>) -> Vec<Offered>;
 
     /// What the operations are pinned to.
     fn catalog_sha256(&self) -> Digest;
@@ -38,7 +48,27 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// # Errors
     /// The reason in words for which it could not be started; nothing of it runs then.
-    async fn start(&self, work: Self::Work) -> Result<Box<dyn RunningWork>, String>;
+    async fn start(&self, work: Self::Work, occasion: &Occasion) -> Result<Box<dyn RunningWork>, String>;
+
+    /// The session is over: what the engine keeps for it, such as a process of its own, ends. Returns when nothing of it
+    /// is left.
+    async fn forget(&self, _session: Uuid) {}
+}
+
+/// In which session work starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Occasion {
+    /// The session.
+    pub session: Uuid,
+    /// The engineer, as the desk names them.
+    pub engineer: String,
+    /// The support request that is worked on.
+    pub request: RequestNumber,
+    /// The grant that the session stands on.
+    pub grant: GrantId,
+    /// Which calls wait for the operator's answer, by the grant as it is now.
+    pub approval: ApprovalRule,
 }
 
 /// What running work does next.
@@ -46,6 +76,10 @@ pub trait Engine: Send + Sync + 'static {
 pub enum Progress {
     /// It printed something; at most 64 KiB.
     Output(OutputData),
+    /// It says something that must be on record whole before anything that follows.
+    Note(String),
+    /// It asks the operator, and stands still until [`RunningWork::answered`] or its end.
+    Ask(Ask),
     /// It ended by itself; nothing follows.
     Finished(Finish),
 }
@@ -58,6 +92,10 @@ pub trait RunningWork: Send {
     /// # Cancel safety
     /// Nothing may be lost when the future is dropped.
     async fn next(&mut self) -> Progress;
+
+    /// The operator's answer to its question; the answer is on record, and for a Yes the gate has been asked once more.
+    /// After a No it must not do what it asked for.
+    async fn answered(&mut self, answer: Answer);
 
     /// Asks it to stop; it then ends by itself soon, or is killed.
     async fn interrupt(&mut self);

@@ -1,8 +1,9 @@
 //! The sessions that run now, and the way to end them from outside.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use rs_consent::clock::Clock;
@@ -10,6 +11,8 @@ use rs_consent::{AccessLevel, EndCause, Gate, Permit};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use uuid::Uuid;
+
+use crate::ending::Delays;
 
 /// A session that runs now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,12 +36,14 @@ pub struct Downed {
     pub session_id: Uuid,
     /// Why it ended.
     pub cause: EndCause,
-    /// From the wake-up by the gate to the death of the last process of the running operation; `None` when nothing ran.
-    pub work_dead_after: Option<Duration>,
-    /// From the wake-up to the closed channel.
-    pub closed_after: Duration,
+    /// How long each step of the end took.
+    pub delays: Delays,
+    /// Number of the last record whose line was started.
+    pub last_executed: Option<u64>,
     /// Whether the end record is durable.
     pub recorded: bool,
+    /// Where the signed end-of-access statement lies; `None` when it could not be written.
+    pub statement: Option<PathBuf>,
 }
 
 /// An order from outside to end a session.
@@ -46,6 +51,8 @@ pub struct Downed {
 pub(crate) struct Order {
     pub(crate) cause: EndCause,
     pub(crate) message: String,
+    /// When it was given.
+    pub(crate) since: Instant,
 }
 
 struct Slot {
@@ -56,9 +63,15 @@ struct Slot {
 }
 
 /// All running sessions of a host.
-#[derive(Default)]
 pub(crate) struct LiveSessions {
     slots: Arc<Mutex<BTreeMap<Uuid, Slot>>>,
+    change: Arc<Mutex<Instant>>,
+}
+
+impl Default for LiveSessions {
+    fn default() -> Self {
+        Self { slots: Arc::default(), change: Arc::new(Mutex::new(Instant::now())) }
+    }
 }
 
 /// A running session's place in the list; gives it back when dropped.
@@ -113,6 +126,7 @@ impl LiveSessions {
         clock: &dyn Clock,
         change: impl FnOnce(&Gate),
     ) -> Vec<Downed> {
+        *self.change.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         // The list is taken first: a session may be down before the change returns, and it counts. It is taken again
         // for those that were let in before the change and entered since; whoever enters later finds the gate changed.
         let mut all = self.permits();
@@ -123,6 +137,11 @@ impl LiveSessions {
         wait_all(all.into_values().map(|(_, down)| down)).await
     }
 
+    /// When the newest change began; what it ends is measured from there.
+    pub(crate) fn change_began(&self) -> Arc<Mutex<Instant>> {
+        Arc::clone(&self.change)
+    }
+
     fn permits(&self) -> BTreeMap<Uuid, (Permit, watch::Receiver<Option<Downed>>)> {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.iter().map(|(session, slot)| (*session, (slot.permit.clone(), slot.down.clone()))).collect()
@@ -130,7 +149,7 @@ impl LiveSessions {
 }
 
 fn order(slot: &Slot, cause: EndCause, message: &str) {
-    slot.order.send_replace(Some(Order { cause, message: message.to_owned() }));
+    slot.order.send_replace(Some(Order { cause, message: message.to_owned(), since: Instant::now() }));
 }
 
 async fn wait_all(downs: impl IntoIterator<Item = watch::Receiver<Option<Downed>>>) -> Vec<Downed> {

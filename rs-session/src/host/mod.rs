@@ -5,16 +5,24 @@
 //! 1. mutual TLS inside the stream, then the engineer's hello with the desk's assignment, all within 10 seconds;
 //! 2. the gate admits or refuses ([`rs_consent::Gate::admit`]); a refusal goes out with its code, and is told to the
 //!    [`Observer`];
-//! 3. record 0 is durable, then the welcome goes out;
-//! 4. each line: receive, gate, plan, record durable, gate, run; each output: record durable, gate, show;
-//! 5. the end, whatever the cause: gate shut, work killed, end record durable, end record shown, channel closed.
+//! 3. record 0 is durable, then the start is in the node's log ([`Ledger`]), then the welcome goes out;
+//! 4. each line: receive, gate, plan, record durable, gate, run; each output: secrets masked, record durable, gate, show;
+//! 5. the end, whatever the cause: gate shut, work killed, end record durable, end record shown, channel closed, and a
+//!    signed statement of how it went ([`crate::ending`]).
 //!
 //! The gate wakes the session the moment it changes, in whatever the session is doing; a deadline is watched beside it.
 
+mod approvals;
+mod diagnostic_data;
 mod engine;
+mod ledger;
 mod live;
 mod operations;
+mod outbox;
+mod quota;
+mod receipts;
 mod session;
+mod statement;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,12 +33,28 @@ use rs_consent::keys::{PublicKey, SigningKey};
 use rs_consent::party::NodeName;
 use rs_consent::{AccessLevel, EndCause, Gate, RefusalCode};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 use uuid::Uuid;
 
-pub use self::engine::{Engine, Progress, RunningWork};
+use crate::disk::{Disk, RealDisk};
+use crate::protocol::Answer;
+use crate::redact::{MASK_KEY_BYTES, MaskKey, Rules};
+use crate::sealing::{InClear, Storage};
+
+use self::approvals::Approvals;
+pub use self::approvals::PendingApproval;
+pub use self::diagnostic_data::{Courier, DiagnosticData, Masker, Parcel};
+pub use self::engine::{Engine, Occasion, Progress, Rights, RunningWork};
+pub use self::ledger::{Begun, Ended, Ledger, NoLedger};
 use self::live::LiveSessions;
 pub use self::live::{Downed, LiveSession};
-pub use self::operations::OperationsEngine;
+pub use self::operations::{OperationsEngine, Work as OperationsWork};
+use self::quota::DayBook;
+pub use self::quota::{LIMIT_CODE, SessionLimits};
+pub use self::receipts::{RECEIPT_OVERDUE, UNRECEIPTED_BYTES_MAX};
+pub use self::statement::{
+    complete_end, complete_end_on, end_statement, end_statement_on, end_statement_sha256, state_end,
+};
 
 /// A session in which nothing happens for this long is ended, when nothing else is said.
 pub const IDLE_WAIT_DEFAULT: Duration = Duration::from_secs(30 * 60);
@@ -42,15 +66,47 @@ pub struct HostSettings {
     pub node_name: NodeName,
     /// Where the record files go; it exists and is private.
     pub records: PathBuf,
+    /// Which secrets are masked before anything is recorded or shown; default: the known forms.
+    pub rules: Arc<Rules>,
+    /// The node's secret behind the commitments to what was masked; default: random, so that nobody can open them.
+    pub mask_key: MaskKey,
     /// Longest time without a word from the engineer and without running work; default [`IDLE_WAIT_DEFAULT`].
     pub idle_wait: Duration,
+    /// What closes the contents of records; default [`InClear`].
+    pub storage: Arc<dyn Storage>,
+    /// The disk of the records.
+    pub disk: Arc<dyn Disk>,
+    /// Whether the node can be reached at present; what ends all access measures with it when the node had left the
+    /// relay. `None` where nobody says.
+    pub listens: Option<watch::Receiver<bool>>,
+    /// Longest time that a shown record may go without the engineer's receipt; default [`RECEIPT_OVERDUE`].
+    pub receipt_wait: Duration,
+    /// Where the host keeps book of its sessions; default [`NoLedger`].
+    pub ledger: Arc<dyn Ledger>,
+    /// How much sessions may ask for.
+    pub limits: SessionLimits,
 }
 
 impl HostSettings {
     /// Settings with all defaults.
     #[must_use]
     pub fn new(node_name: NodeName, records: impl Into<PathBuf>) -> Self {
-        Self { node_name, records: records.into(), idle_wait: IDLE_WAIT_DEFAULT }
+        let mut random = [0; MASK_KEY_BYTES];
+        // Without randomness no session begins either: its record key is made of it.
+        let _no_key = getrandom::fill(&mut random);
+        Self {
+            node_name,
+            records: records.into(),
+            rules: Arc::new(Rules::known()),
+            mask_key: MaskKey::from_bytes(random),
+            idle_wait: IDLE_WAIT_DEFAULT,
+            storage: Arc::new(InClear),
+            disk: Arc::new(RealDisk),
+            listens: None,
+            receipt_wait: RECEIPT_OVERDUE,
+            ledger: Arc::new(NoLedger),
+            limits: SessionLimits::default(),
+        }
     }
 }
 
@@ -75,6 +131,17 @@ pub enum HostEvent {
         engineer: String,
         /// Level in force.
         level: AccessLevel,
+    },
+    /// A call waits for the operator.
+    ApprovalAsked(PendingApproval),
+    /// A question to the operator is answered, on record, or its time is over.
+    ApprovalAnswered {
+        /// The question.
+        approval: Uuid,
+        /// The session.
+        session: Uuid,
+        /// The answer.
+        answer: Answer,
     },
     /// A session ended and its end record is durable, or could not be made so.
     Ended {
@@ -114,6 +181,8 @@ pub(crate) struct Shared<E> {
     pub(crate) engine: E,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) live: LiveSessions,
+    pub(crate) day: DayBook,
+    pub(crate) approvals: Approvals,
 }
 
 impl<E> Clone for Host<E> {
@@ -139,8 +208,11 @@ impl<E: Engine> Host<E> {
         engine: E,
         observer: Arc<dyn Observer>,
     ) -> Self {
-        let live = LiveSessions::default();
-        Self { shared: Arc::new(Shared { settings, node, gate, clock, engine, observer, live }) }
+        let (live, approvals) = (LiveSessions::default(), Approvals::default());
+        let day = DayBook::of(&settings.records, settings.limits.record_bytes_per_day, clock.now().wall);
+        Self {
+            shared: Arc::new(Shared { settings, node, gate, clock, engine, observer, live, approvals, day }),
+        }
     }
 
     /// Takes one stream through the whole life of a session, or refuses it. Never fails: whatever happens is told to
@@ -157,6 +229,19 @@ impl<E: Engine> Host<E> {
     #[must_use]
     pub fn live(&self) -> Vec<LiveSession> {
         self.shared.live.list()
+    }
+
+    /// The calls that wait for the operator now, the oldest first.
+    #[must_use]
+    pub fn approvals(&self) -> Vec<PendingApproval> {
+        self.shared.approvals.list()
+    }
+
+    /// Answers the call that waits under `approval`; false when none does (any more). Call it only for who may consent
+    /// on this node.
+    #[must_use]
+    pub fn answer(&self, approval: Uuid, answer: Answer) -> bool {
+        self.shared.approvals.answer(approval, answer)
     }
 
     /// Ends one session; the grant stays. Returns when it is down, or `None` when there is no such session.
