@@ -17,7 +17,8 @@ use uuid::Uuid;
 
 use crate::channel::{Binding, Channel, ChannelError, FrameReceiver, FrameSender, HANDSHAKE_WAIT};
 use crate::protocol::{
-    ClientMessage, Form, NODE_FRAME_BYTES_MAX, NodeMessage, Offered, PROTOCOL_VERSION, WireFrame,
+    CatalogInForce, ClientMessage, Form, NODE_FRAME_BYTES_MAX, NodeMessage, Offered, PROTOCOL_VERSION,
+    WireFrame,
 };
 use crate::record::{Checker, Content, FILE_HEADER, Fault, Frame, FrameError, Kind, Receipt, Stored};
 
@@ -57,6 +58,8 @@ pub struct Welcome {
     pub expires_at: chrono::DateTime<chrono::Utc>,
     /// What the level permits.
     pub operations: Vec<Offered>,
+    /// The catalog behind it, as the node names it.
+    pub catalog: Option<CatalogInForce>,
 }
 
 /// Why no session came about.
@@ -145,6 +148,8 @@ pub struct Client<S> {
     engineer: Arc<SigningKey>,
     welcome: Welcome,
     checker: Checker,
+    /// When record 0 came, and how long the session could last from then on, by the node's clock.
+    began: Option<(Instant, Duration)>,
     copy: Option<Box<dyn Write + Send>>,
     next_invocation: u64,
     bytes_since_receipt: usize,
@@ -189,6 +194,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             receiver,
             engineer: Arc::clone(&credentials.engineer),
             checker: Checker::new(Some(credentials.node)),
+            began: None,
             copy,
             welcome,
             next_invocation: 1,
@@ -231,6 +237,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     #[must_use]
     pub const fn welcome(&self) -> &Welcome {
         &self.welcome
+    }
+
+    /// How long the session can still last, by the node's own clock: what is left of the consent, unless somebody ends it
+    /// earlier. Zero when that time is over. The clock of this machine plays no part.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        self.began.map_or(Duration::ZERO, |(since, left)| left.saturating_sub(since.elapsed()))
     }
 
     /// Whether the end record came.
@@ -340,8 +353,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         if frame.skeleton().kind != Kind::Receipt {
             self.bytes_since_receipt += bytes.len();
         }
+        self.began.get_or_insert_with(|| {
+            let left = self.welcome.expires_at - frame.skeleton().wall_time;
+            (Instant::now(), left.to_std().unwrap_or_default())
+        });
         let content = match frame.content() {
-            Stored::Removed => None,
+            Stored::Removed | Stored::Sealed(_) => None,
             Stored::Present { bytes, .. } => Some(
                 Content::decode(frame.skeleton().kind, bytes)
                     .map_err(|error| SessionError::Protocol(error.to_string()))?,
@@ -389,13 +406,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 fn welcome(answer: Option<WireFrame>) -> Result<Welcome, ConnectError> {
     let Some(WireFrame::Control(body)) = answer else { return Err(ChannelError::Cut.into()) };
     match serde_json::from_slice(&body) {
-        Ok(NodeMessage::Welcome { version, session_id, node_name, access_level, expires_at, operations }) => {
+        Ok(NodeMessage::Welcome {
+            version,
+            session_id,
+            node_name,
+            access_level,
+            expires_at,
+            operations,
+            catalog,
+        }) => {
             if version != PROTOCOL_VERSION {
                 return Err(ConnectError::Protocol(format!(
                     "it speaks version {version}, which was not offered"
                 )));
             }
-            Ok(Welcome { session: session_id, node_name, level: access_level, expires_at, operations })
+            Ok(Welcome {
+                session: session_id,
+                node_name,
+                level: access_level,
+                expires_at,
+                operations,
+                catalog,
+            })
         }
         Ok(NodeMessage::Refused { code, message }) => Err(ConnectError::Refused { code, message }),
         Ok(_) => Err(ConnectError::Protocol("its first message is neither welcome nor refused".to_owned())),

@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use rs_consent::keys::PublicKey;
@@ -13,7 +14,11 @@ use rs_consent::{AccessLevel, EndCause, RequestNumber};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::record::{Content, Frame, FrameError, FrameReader, Kind, OutputData, SessionIdentity, Stored};
+use crate::keeping::{Hold, hold_of};
+use crate::node_log::SessionHead;
+use crate::record::{
+    Content, ContentKey, Frame, FrameError, FrameReader, Kind, OutputData, SessionIdentity, Stored,
+};
 
 /// Extension of record files.
 pub const RECORD_EXTENSION: &str = "record";
@@ -40,6 +45,48 @@ pub enum SessionState {
     CutOff,
     /// The record cannot be read to its end; `session verify` says where.
     Damaged,
+}
+
+impl SessionState {
+    /// Every one.
+    pub const ALL: &[Self] = &[Self::Live, Self::Ended, Self::CutOff, Self::Damaged];
+
+    /// The word as it stands in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Ended => "ended",
+            Self::CutOff => "cut-off",
+            Self::Damaged => "damaged",
+        }
+    }
+
+    /// What it means, as a sentence without full stop.
+    #[must_use]
+    pub const fn cause(self) -> &'static str {
+        match self {
+            Self::Live => "it runs: the agent holds its record open",
+            Self::Ended => "it has its end record",
+            Self::CutOff => {
+                "it has no end record and nobody writes: it was cut off, and the agent has not been started since"
+            }
+            Self::Damaged => "the record cannot be read to its end",
+        }
+    }
+
+    /// What can be done, as a sentence without full stop.
+    #[must_use]
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::Live => "watch it with `remote-support session watch`",
+            Self::Ended => "nothing is to be done",
+            Self::CutOff => "start the agent, which completes the record",
+            Self::Damaged => {
+                "see where with `remote-support session verify SESSION-ID`, keep the file as it is, and compare it with the engineer's copy"
+            }
+        }
+    }
 }
 
 /// One session as a listing shows it.
@@ -74,6 +121,14 @@ pub struct SessionSummary {
     pub operations: u64,
     /// How many lines were refused.
     pub refusals: u64,
+    /// How many contents were removed, by retention or redaction.
+    pub contents_removed: u64,
+    /// How many contents are sealed and were not opened.
+    pub contents_sealed: u64,
+    /// How many secrets were masked before they were recorded, in the contents that are there.
+    pub masked: u64,
+    /// Whether the contents are held past their time, and why.
+    pub hold: Option<Hold>,
     /// Where the record lies.
     pub record: PathBuf,
 }
@@ -112,10 +167,11 @@ pub fn sessions(
     directory: &Path,
     from: DateTime<Utc>,
     now: DateTime<Utc>,
+    key: &ContentKey,
 ) -> Result<Vec<SessionSummary>, HistoryError> {
     let mut sessions: Vec<_> = record_files(directory)?
         .into_iter()
-        .filter_map(|(id, path)| summary(&path, id, now).ok())
+        .filter_map(|(id, path)| summary(&path, id, now, key).ok())
         .filter(|session| session.session_start_time >= from)
         .collect();
     sessions.sort_by_key(|session| (session.session_start_time, session.session_id));
@@ -126,12 +182,17 @@ pub fn sessions(
 ///
 /// # Errors
 /// [`HistoryError::NotFound`], or what keeps it from being read.
-pub fn session(directory: &Path, id: Uuid, now: DateTime<Utc>) -> Result<SessionSummary, HistoryError> {
+pub fn session(
+    directory: &Path,
+    id: Uuid,
+    now: DateTime<Utc>,
+    key: &ContentKey,
+) -> Result<SessionSummary, HistoryError> {
     let path = record_path(directory, id);
     if !path.exists() {
         return Err(HistoryError::NotFound(id));
     }
-    summary(&path, id, now)
+    summary(&path, id, now, key)
 }
 
 /// The record files in `directory`, with the ids that their names say.
@@ -154,11 +215,17 @@ pub fn record_files(directory: &Path) -> Result<Vec<(Uuid, PathBuf)>, HistoryErr
         .collect())
 }
 
-fn summary(path: &Path, id: Uuid, now: DateTime<Utc>) -> Result<SessionSummary, HistoryError> {
+fn summary(
+    path: &Path,
+    id: Uuid,
+    now: DateTime<Utc>,
+    key: &ContentKey,
+) -> Result<SessionSummary, HistoryError> {
     let file = File::open(path).map_err(|source| HistoryError::Io { path: path.to_owned(), source })?;
     let live = is_written(&file);
     let record_error = |source| HistoryError::Record { path: path.to_owned(), source };
-    let mut reader = FrameReader::new(BufReader::new(&file)).map_err(record_error)?;
+    let reader = FrameReader::new(BufReader::new(&file)).map_err(record_error)?;
+    let mut reader = reader.opening(key.clone(), None);
     let first = reader.next_frame().map_err(record_error)?;
     let Some((identity, started)) = first.as_ref().and_then(identity) else {
         return Err(HistoryError::NotFound(id));
@@ -178,9 +245,14 @@ fn summary(path: &Path, id: Uuid, now: DateTime<Utc>) -> Result<SessionSummary, 
         node_name: identity.node.name.to_string(),
         operations: 0,
         refusals: 0,
+        contents_removed: 0,
+        contents_sealed: 0,
+        masked: 0,
+        hold: hold_at(path, identity.session_id),
         record: path.to_owned(),
     };
     let mut last = started;
+    first.iter().for_each(|frame| count(&mut summary, frame));
     loop {
         match reader.next_frame() {
             Ok(Some(frame)) => {
@@ -199,9 +271,24 @@ fn summary(path: &Path, id: Uuid, now: DateTime<Utc>) -> Result<SessionSummary, 
     Ok(summary)
 }
 
+/// The newest record in a file, with the cause if it is the end record; `None` where none can be read. Nothing is
+/// verified.
+#[must_use]
+pub fn record_head(path: &Path) -> Option<(SessionHead, Option<EndCause>)> {
+    let mut reader = FrameReader::new(BufReader::new(File::open(path).ok()?)).ok()?;
+    let (mut session, mut newest) = (None, None);
+    while let Ok(Some(frame)) = reader.next_frame() {
+        let skeleton = frame.skeleton();
+        session = session.or_else(|| skeleton.session.as_ref().map(|identity| identity.session_id));
+        newest = Some((skeleton.sequence, frame.link(), skeleton.end));
+    }
+    let (sequence, link, end) = newest?;
+    Some((SessionHead { session: session?, sequence, link }, end))
+}
+
 /// Whether somebody writes to this record now. The lock is given back at once: an agent that starts must be able to
 /// take it.
-fn is_written(file: &File) -> bool {
+pub(crate) fn is_written(file: &File) -> bool {
     let probe = file.try_lock_shared();
     // Nothing is lost if this fails: the lock ends with the file.
     let _ = file.unlock();
@@ -213,8 +300,31 @@ fn identity(frame: &Frame) -> Option<(&SessionIdentity, DateTime<Utc>)> {
     skeleton.session.as_ref().map(|identity| (identity, skeleton.wall_time))
 }
 
+/// A hold that cannot be read holds all the same.
+fn hold_at(path: &Path, session: Uuid) -> Option<Hold> {
+    let directory = path.parent().unwrap_or_else(|| Path::new("."));
+    hold_of(directory, session).unwrap_or_else(|error| {
+        let reason = format!("the hold cannot be read: {error}");
+        Some(Hold { reason, by: String::new(), at: DateTime::UNIX_EPOCH })
+    })
+}
+
+/// How many secrets were masked in a content. Most contents hold none, so they are only searched.
+fn masked(bytes: &[u8]) -> u64 {
+    // What was masked stands last in a content, as a list of objects.
+    if !bytes.ends_with(b"}]}") {
+        return 0;
+    }
+    Content::masked(bytes).map_or(0, |masked| masked.len() as u64)
+}
+
 fn count(summary: &mut SessionSummary, frame: &Frame) {
     let skeleton = frame.skeleton();
+    match frame.content() {
+        Stored::Removed => summary.contents_removed += 1,
+        Stored::Sealed(_) => summary.contents_sealed += 1,
+        Stored::Present { bytes, .. } => summary.masked += masked(bytes),
+    }
     match skeleton.kind {
         Kind::Request => summary.operations += 1,
         Kind::Refusal => summary.refusals += 1,
@@ -228,17 +338,8 @@ fn count(summary: &mut SessionSummary, frame: &Frame) {
 }
 
 /// One entry of a transcript.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Number of the record.
-    pub sequence: u64,
-    /// What it tells.
-    pub kind: Kind,
-    /// Wall clock of the node.
-    pub wall_time: DateTime<Utc>,
-    /// Its content; `None` when it was removed.
-    pub content: Option<Content>,
-}
+pub use crate::transcript::Row as Entry;
+pub use crate::transcript::visible;
 
 /// Reads a record file entry by entry, in bounded memory.
 #[derive(Debug)]
@@ -251,14 +352,15 @@ pub struct Transcript {
 }
 
 impl Transcript {
-    /// Opens the record of `session`.
+    /// Opens a record; `key` opens the contents that are sealed in it.
     ///
     /// # Errors
     /// [`HistoryError`] when it does not exist or does not begin as a record does.
-    pub fn open(path: &Path) -> Result<Self, HistoryError> {
+    pub fn open(path: &Path, key: ContentKey) -> Result<Self, HistoryError> {
         let file = File::open(path).map_err(|source| HistoryError::Io { path: path.to_owned(), source })?;
         let record_error = |source| HistoryError::Record { path: path.to_owned(), source };
-        let mut reader = FrameReader::new(BufReader::new(file)).map_err(record_error)?;
+        let reader = FrameReader::new(BufReader::new(file)).map_err(record_error)?;
+        let mut reader = reader.opening(key, None);
         let torn = FrameError::Torn { missing_at_least: 1 };
         let frame = reader.next_frame().and_then(|frame| frame.ok_or(torn)).map_err(record_error)?;
         let Some((identity, _)) = identity(&frame) else {
@@ -301,13 +403,21 @@ impl Iterator for Transcript {
     }
 }
 
-fn entry(frame: &Frame) -> Entry {
+pub(crate) fn entry(frame: &Frame) -> Entry {
     let skeleton = frame.skeleton();
-    let content = match frame.content() {
-        Stored::Removed => None,
-        Stored::Present { bytes, .. } => Content::decode(skeleton.kind, bytes).ok(),
+    let (content, closed) = match frame.content() {
+        Stored::Removed => (None, None),
+        Stored::Present { bytes, .. } => (Content::decode(skeleton.kind, bytes).ok(), None),
+        Stored::Sealed(sealed) => (None, Some(sealed.closed())),
     };
-    Entry { sequence: skeleton.sequence, kind: skeleton.kind, wall_time: skeleton.wall_time, content }
+    Entry {
+        sequence: skeleton.sequence,
+        kind: skeleton.kind,
+        wall_time: skeleton.wall_time,
+        boot_time: Duration::from_nanos(skeleton.boot_time_ns),
+        content,
+        closed,
+    }
 }
 
 /// A transcript as people read it, in the shape that users of PowerShell transcripts know: a header and a footer
@@ -327,7 +437,9 @@ pub fn render(transcript: Transcript) -> impl Iterator<Item = Result<String, His
 const INDENT: &str = "  ";
 const STARS: &str = "**********************";
 
-fn header(identity: &SessionIdentity) -> String {
+/// The beginning of a transcript: who, for what, under which consent.
+#[must_use]
+pub fn header(identity: &SessionIdentity) -> String {
     let lines = [
         ("Session", identity.session_id.to_string()),
         ("Node", format!("{} ({})", identity.node.name, identity.node.key.fingerprint())),
@@ -336,16 +448,34 @@ fn header(identity: &SessionIdentity) -> String {
         ("Grant", identity.grant_id.to_string()),
         ("Access level", identity.access_level.to_string()),
         ("Terms", format!("{} (sha256 {})", identity.terms.version, identity.terms.sha256)),
+        ("Operations", operations(identity)),
     ];
     let body: String =
         lines.iter().map(|(name, value)| format!("{name}: {}\n", visible(value, ""))).collect();
     format!("{STARS}\nRemote support transcript start\n{body}{STARS}\n")
 }
 
-fn text(entry: &Entry) -> Option<String> {
+/// The lists that counted, and what the consent took out of them.
+fn operations(identity: &SessionIdentity) -> String {
+    let lists = format!("sha256 {}", identity.catalog_sha256);
+    match &identity.scope {
+        None => lists,
+        Some(scope) if scope.strict_read_only => format!("{}, strict-read-only ({lists})", scope.product),
+        Some(scope) => format!("{}, as published ({lists})", scope.product),
+    }
+}
+
+/// One entry as it stands in the transcript, harmless to print; `None` for what people need not see.
+#[must_use]
+pub fn text(entry: &Entry) -> Option<String> {
     let at = entry.wall_time.format("%Y-%m-%d %H:%M:%S%.3f UTC");
     let mark = format!("[{} {at}]", entry.sequence);
-    let Some(content) = &entry.content else { return Some(format!("{mark} (content removed)\n")) };
+    let Some(content) = &entry.content else {
+        return Some(match entry.closed {
+            Some(closed) => format!("{mark} (content sealed: {closed})\n"),
+            None => format!("{mark} (content removed)\n"),
+        });
+    };
     Some(match content {
         Content::Start(start) => format!("{mark} start: {}\n", visible(&start.reason, "")),
         Content::Request(request) => format!("{mark} PS> {}\n", visible(&request.line, ">> ")),
@@ -374,6 +504,9 @@ fn text(entry: &Entry) -> Option<String> {
             )
         }
         Content::Interrupt(_) => format!("{mark} interrupted by the engineer\n"),
+        Content::Approval(approval) => {
+            format!("{mark} approval: {}\n", visible(&approval.step.to_string(), "  "))
+        }
         Content::Note(note) => format!("{mark} note: {}\n", visible(&note.text, "  ")),
         Content::End(end) => {
             let message = visible(&end.message, "  ");
@@ -384,29 +517,4 @@ fn text(entry: &Entry) -> Option<String> {
         }
         Content::Receipt => return None,
     })
-}
-
-/// Text with every control character but tab made visible; every line but the first begins with `indent`, so that
-/// content never stands where a line of the transcript begins.
-#[must_use]
-pub fn visible(text: &str, indent: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '\n' => {
-                out.push('\n');
-                out.push_str(indent);
-            }
-            '\t' => out.push('\t'),
-            control if is_control(control) => out.extend(control.escape_unicode()),
-            other => out.push(other),
-        }
-    }
-    out
-}
-
-/// Control characters, and the invisible ones that change the direction or hide parts of a line.
-fn is_control(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

@@ -7,13 +7,17 @@
 use std::time::Duration;
 
 use rs_consent::{AccessLevel, EndCause};
+use uuid::Uuid;
 
 use super::wire::{ClientMessage, Form, LINE_BYTES_MAX, NodeMessage};
 use crate::operations::wire::{Finish, Status};
 use crate::record::{
-    Content, EndContent, FinishedContent, InterruptContent, OutputContent, OutputData, RefusalContent,
-    RequestContent,
+    ApprovalContent, ApprovalStep, ApprovalSubject, Content, EndContent, FinishedContent, InterruptContent,
+    NoteContent, OutputContent, OutputData, RefusalContent, RequestContent,
 };
+
+/// How long the operator has to answer; then the call is refused.
+pub const APPROVAL_WAIT: Duration = Duration::from_secs(5 * 60);
 
 /// Says what a line means and whether a level permits it; nothing runs here.
 pub trait Planner {
@@ -55,6 +59,70 @@ pub struct Refused {
     pub message: String,
 }
 
+/// What running work asks the operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    /// Names the question.
+    pub id: Uuid,
+    /// What it is about.
+    pub subject: ApprovalSubject,
+    /// What would be done, in a sentence.
+    pub summary: String,
+    /// The same for programs.
+    pub details: serde_json::Value,
+}
+
+/// The answer to an [`Ask`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Yes.
+    Approved {
+        /// Who, as the operating system vouches for it.
+        by: String,
+    },
+    /// No.
+    Declined {
+        /// Who, as the operating system vouches for it.
+        by: String,
+        /// Why, in the operator's words.
+        reason: String,
+    },
+    /// Nobody answered within [`APPROVAL_WAIT`].
+    Unanswered,
+}
+
+impl Answer {
+    /// True for Yes.
+    #[must_use]
+    pub const fn is_yes(&self) -> bool {
+        matches!(self, Self::Approved { .. })
+    }
+
+    /// Why the work does not go on; for the engineer and the record.
+    #[must_use]
+    pub fn refusal(&self) -> String {
+        match self {
+            Self::Approved { .. } => String::new(),
+            Self::Declined { reason, .. } if reason.is_empty() => "the operator declined".to_owned(),
+            Self::Declined { reason, .. } => format!("the operator declined: {reason}"),
+            Self::Unanswered => {
+                let minutes = APPROVAL_WAIT.as_secs() / 60;
+                format!("the operator did not answer within {minutes} minutes; agree on a time and ask again")
+            }
+        }
+    }
+}
+
+impl From<Answer> for ApprovalStep {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Approved { by } => Self::Approved { by },
+            Answer::Declined { by, reason } => Self::Declined { by, reason },
+            Answer::Unanswered => Self::Unanswered,
+        }
+    }
+}
+
 /// What happens to the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -62,6 +130,12 @@ pub enum Event {
     Message(ClientMessage),
     /// The running work printed something.
     Output(OutputData),
+    /// The running work says something for the record.
+    Note(String),
+    /// The running work asks the operator something before it goes on.
+    Ask(Ask),
+    /// The question is answered, or its time is over.
+    Answered(Answer),
     /// The running work ended.
     Finished(Finish),
     /// The session ends.
@@ -82,6 +156,10 @@ pub enum Then<W> {
     Show,
     /// Show it, then start the work.
     ShowAndRun(W),
+    /// Show it, then put the question to the operator.
+    ShowAndAsk(Ask),
+    /// Show it, then tell the work that waits.
+    ShowAndGoOn(Uuid, Answer),
     /// Show it, then close the channel.
     ShowAndClose,
 }
@@ -114,13 +192,22 @@ pub struct HostMachine<P> {
     last_invocation: u64,
     operations: u64,
     last_executed: Option<u64>,
+    /// The question that waits for its answer.
+    asked: Option<Uuid>,
 }
 
 impl<P: Planner> HostMachine<P> {
     /// A session in which nothing has been asked yet.
     #[must_use]
     pub const fn new(planner: P) -> Self {
-        Self { planner, state: State::Idle, last_invocation: 0, operations: 0, last_executed: None }
+        Self {
+            planner,
+            state: State::Idle,
+            last_invocation: 0,
+            operations: 0,
+            last_executed: None,
+            asked: None,
+        }
     }
 
     /// Whether work is running.
@@ -144,6 +231,9 @@ impl<P: Planner> HostMachine<P> {
         match event {
             Event::Message(message) => self.message(message, level, now),
             Event::Output(data) => self.output(data),
+            Event::Note(text) => vec![Action::Record(Content::Note(NoteContent { text }), Then::Show)],
+            Event::Ask(ask) => self.ask(ask),
+            Event::Answered(answer) => self.answered(answer),
             Event::Finished(finish) => self.finished(finish, now),
             Event::End { cause, message, killed_after } => self.end(cause, message, killed_after, now),
         }
@@ -242,9 +332,33 @@ impl<P: Planner> HostMachine<P> {
         vec![Action::Record(Content::Output(OutputContent { invocation, data }), Then::Show)]
     }
 
+    fn ask(&mut self, ask: Ask) -> Vec<Action<P::Work>> {
+        let State::Running { invocation, .. } = self.state else { return Vec::new() };
+        let approval_id = ask.id;
+        self.asked = Some(approval_id);
+        let step = ApprovalStep::Asked {
+            subject: ask.subject,
+            summary: ask.summary.clone(),
+            details: ask.details.clone(),
+            wait_seconds: APPROVAL_WAIT.as_secs(),
+        };
+        let content = Content::Approval(ApprovalContent { invocation, approval_id, step });
+        vec![Action::Record(content, Then::ShowAndAsk(ask))]
+    }
+
+    fn answered(&mut self, answer: Answer) -> Vec<Action<P::Work>> {
+        let State::Running { invocation, .. } = self.state else { return Vec::new() };
+        // An answer that comes after the work has ended answers nothing.
+        let Some(approval_id) = self.asked.take() else { return Vec::new() };
+        let content =
+            Content::Approval(ApprovalContent { invocation, approval_id, step: answer.clone().into() });
+        vec![Action::Record(content, Then::ShowAndGoOn(approval_id, answer))]
+    }
+
     fn finished(&mut self, finish: Finish, now: Duration) -> Vec<Action<P::Work>> {
         let State::Running { invocation, since, .. } = self.state else { return Vec::new() };
         self.state = State::Idle;
+        self.asked = None;
         vec![Action::Record(finished(invocation, now.saturating_sub(since), finish), Then::Show)]
     }
 
@@ -284,5 +398,6 @@ fn finished(invocation: u64, elapsed: Duration, finish: Finish) -> Content {
         status: finish.status,
         elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
         message: finish.message,
+        measures: finish.measures,
     })
 }

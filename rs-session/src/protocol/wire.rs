@@ -3,11 +3,12 @@
 use bytes::{Buf, Bytes, BytesMut};
 use chrono::{DateTime, Utc};
 use rs_consent::statement::Envelope;
-use rs_consent::{AccessLevel, RefusalCode};
+use rs_consent::{AccessLevel, RefusalCode, Scope};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::record::{RECORD_BYTES_MAX, Receipt};
+use crate::operations::Offered;
+use crate::record::{Digest, RECORD_BYTES_MAX, Receipt};
 
 /// The version of the session protocol that this crate speaks.
 pub const PROTOCOL_VERSION: u16 = 1;
@@ -104,6 +105,9 @@ pub enum NodeMessage {
         expires_at: DateTime<Utc>,
         /// What the level permits.
         operations: Vec<Offered>,
+        /// The catalog behind it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        catalog: Option<CatalogInForce>,
     },
     /// The engineer is not let in. The channel is closed after this.
     Refused {
@@ -119,17 +123,14 @@ pub enum NodeMessage {
     },
 }
 
-/// One operation that the level permits, for completion and help.
+/// The catalog that the node judges by in this session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Offered {
-    /// Name of the operation.
-    pub name: String,
-    /// Names of its parameters.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub parameters: Vec<String>,
-    /// Whether this node can run it.
-    pub available: bool,
+pub struct CatalogInForce {
+    /// SHA-256 of the published lists.
+    pub sha256: Digest,
+    /// Whose lists count, and what the operator's consent takes out of them.
+    pub scope: Scope,
 }
 
 /// Why bytes are not a frame or message of this protocol.
