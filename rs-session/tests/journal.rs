@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -11,22 +12,40 @@ use std::sync::{Arc, mpsc};
 use common::Parties;
 use futures_util::future::join_all;
 use rs_consent::EndCause;
+use rs_session::disk::DiskFile;
 use rs_session::history::record_path;
-use rs_session::journal::{Journal, JournalError, Medium, Recorder, Recovery, recover};
+use rs_session::journal::{Journal, JournalError, Recorder, Recovery, recover};
 use rs_session::record::{
-    Content, Draft, FILE_HEADER, FrameReader, NoteContent, StartContent, Stored, Trust, Verdict, verify,
+    Content, Draft, FILE_HEADER, FrameReader, NoteContent, SEAL_BYTES, StartContent, Stored, Trust, Verdict,
+    verify, verify_opened,
 };
+use rs_session::sealing::StorageKey;
 
 mockall::mock! {
-    Disk {}
-    impl Medium for Disk {
+    #[derive(Debug)]
+    File {}
+    impl DiskFile for File {
         fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
         fn sync(&mut self) -> io::Result<()>;
+        fn reserve(&mut self, end: u64) -> io::Result<()>;
+        fn truncate(&mut self, length: u64) -> io::Result<()>;
+        fn length(&self) -> io::Result<u64>;
+        fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+        fn forget_cached(&self, offset: u64) -> io::Result<()>;
+        fn try_lock(&self) -> io::Result<bool>;
     }
 }
 
+/// A file with room for everything; what it does with appends and syncs is for the test to say.
+fn roomy() -> MockFile {
+    let mut file = MockFile::new();
+    file.expect_length().returning(|| Ok(FILE_HEADER.len() as u64));
+    file.expect_reserve().returning(|_| Ok(()));
+    file
+}
+
 fn recorder() -> Recorder {
-    Recorder { record_key: common::key(4), clock: Arc::new(common::clock(0)) }
+    Recorder { record_key: common::key(4), clock: Arc::new(common::clock(0)), sealer: None }
 }
 
 fn start(parties: &Parties) -> Draft {
@@ -35,6 +54,7 @@ fn start(parties: &Parties) -> Draft {
         expires_at: common::at(28_800).wall,
         granted_by: "operator@node-01".to_owned(),
         client: "test/1".to_owned(),
+        assignment: None,
     };
     Draft::start(parties.identity(), content).unwrap()
 }
@@ -50,7 +70,7 @@ async fn sec24_nothing_is_confirmed_before_the_sync_returns() {
     let in_disk = Arc::clone(&synced);
     let (entered, waiting) = tokio::sync::oneshot::channel();
     let mut entered = Some(entered);
-    let mut disk = MockDisk::new();
+    let mut disk = roomy();
     disk.expect_append().times(1).returning(|_| Ok(()));
     disk.expect_sync().times(1).returning(move || {
         entered.take().unwrap().send(()).unwrap();
@@ -77,7 +97,7 @@ async fn sec24_nothing_is_confirmed_before_the_sync_returns() {
 
 #[tokio::test]
 async fn sec26_after_a_failed_sync_nothing_is_synced_or_confirmed_again() {
-    let mut disk = MockDisk::new();
+    let mut disk = roomy();
     disk.expect_append().returning(|_| Ok(()));
     // Exactly one call: a second sync would be the retry that the kernel answers with a lie.
     disk.expect_sync().times(1).returning(|| Err(io::Error::other("EIO")));
@@ -93,7 +113,7 @@ async fn sec26_after_a_failed_sync_nothing_is_synced_or_confirmed_again() {
 async fn sec26_a_failure_at_each_call_index_stops_the_record_there() {
     for failing in 0..8_usize {
         let calls = Arc::new(AtomicUsize::new(0));
-        let mut disk = MockDisk::new();
+        let mut disk = roomy();
         let append_calls = Arc::clone(&calls);
         disk.expect_append().returning(move |_| fail_at(&append_calls, failing));
         let sync_calls = Arc::clone(&calls);
@@ -122,7 +142,7 @@ async fn drafts_that_wait_together_share_a_sync() {
     let (release, released) = mpsc::channel::<()>();
     let syncs = Arc::new(AtomicUsize::new(0));
     let in_disk = Arc::clone(&syncs);
-    let mut disk = MockDisk::new();
+    let mut disk = roomy();
     disk.expect_append().returning(|_| Ok(()));
     disk.expect_sync().returning(move || {
         if in_disk.fetch_add(1, Ordering::SeqCst) == 0 {
@@ -214,11 +234,12 @@ fn sec28_no_flipped_byte_of_a_finished_record_is_recovered_away() {
             bytes[position] ^= flip;
             std::fs::write(&path, &bytes).unwrap();
             let recovery = recover(&path, node, &common::clock(60)).unwrap();
-            assert!(
-                matches!(recovery, Recovery::Damaged { .. }),
-                "byte {position} ^ {flip:#x}: {recovery:?}"
-            );
+            // The last record says that the session ended; whether the others are whole is for `verify` to say.
+            let left_alone = matches!(recovery, Recovery::Damaged { .. } | Recovery::Complete);
+            assert!(left_alone, "byte {position} ^ {flip:#x}: {recovery:?}");
             assert_eq!(std::fs::read(&path).unwrap(), bytes, "byte {position} ^ {flip:#x}");
+            let report = verify(&bytes[..], Trust::Node(node.public()));
+            assert_eq!(report.verdict, Verdict::Broken, "byte {position} ^ {flip:#x}");
         }
         begin = end;
     }
@@ -277,4 +298,71 @@ async fn sec36_a_record_file_is_for_its_owner_alone() {
     assert_eq!(mode & 0o777, 0o600);
     let again = Journal::create(directory.path(), parties.session, recorder());
     assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+}
+
+/// A storage key, and what writes under it.
+fn sealing(parties: &Parties) -> (StorageKey, Recorder) {
+    let key = StorageKey::from_bytes([9; 32]);
+    let sealer = key.sealer(parties.session).unwrap();
+    (key, Recorder { sealer: Some(Box::new(sealer)), ..recorder() })
+}
+
+#[tokio::test]
+async fn sec36_what_is_shown_is_open_and_what_is_stored_is_sealed() {
+    let directory = tempfile::tempdir().unwrap();
+    let parties = Parties::new();
+    let (key, recorder) = sealing(&parties);
+    let journal = Journal::create(directory.path(), parties.session, recorder).unwrap();
+    let mut shown = FILE_HEADER.to_vec();
+    for draft in [start(&parties), note("canary-4711")] {
+        shown.extend_from_slice(journal.append(draft).await.unwrap().bytes());
+    }
+    let path = record_path(directory.path(), parties.session);
+    let whole = |bytes: &[u8], key| {
+        let mut reader = FrameReader::new(bytes).unwrap().opening(key, None);
+        let mut all = FILE_HEADER.to_vec();
+        while let Ok(Some(frame)) = reader.next_frame() {
+            all.extend(frame.encode());
+        }
+        all
+    };
+    let stored = std::fs::read(&path).unwrap();
+    let holds = |bytes: &[u8]| bytes.windows(11).any(|part| part == b"canary-4711");
+    assert!(holds(&shown) && !holds(&stored));
+    assert_eq!(whole(&stored, Some(Arc::new(key))), shown, "the engineer's bytes are the same");
+    drop(journal);
+}
+
+/// The agent starts again and the key store is locked: sessions get their end all the same.
+#[tokio::test]
+async fn sec36_a_sealed_record_is_recovered_without_a_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let parties = Parties::new();
+    let (key, recorder) = sealing(&parties);
+    let path = directory.path().join("cut.record");
+    let mut length = 0;
+    {
+        let journal = Journal::create(directory.path(), parties.session, recorder).unwrap();
+        for draft in [start(&parties), note("one"), note(&"long ".repeat(400))] {
+            length += journal.append(draft).await.unwrap().bytes().len() + SEAL_BYTES;
+        }
+        let stored = std::fs::read(record_path(directory.path(), parties.session)).unwrap();
+        std::fs::write(&path, &stored[..FILE_HEADER.len() + length]).unwrap();
+    }
+    let whole = std::fs::read(&path).unwrap();
+    let recovery = recover(&path, &parties.node, &common::clock(60)).unwrap();
+    assert_eq!(recovery, Recovery::Ended { records: 3, dropped_bytes: 0 });
+    let bytes = std::fs::read(&path).unwrap();
+    let node = Trust::Node(parties.node.public());
+    let report = verify_opened(&bytes[..], node, &BTreeMap::new(), Some(Arc::new(key)));
+    assert_eq!((report.verdict, report.contents_sealed), (Verdict::Intact, 0), "{report:?}");
+    assert_eq!(recover(&path, &parties.node, &common::clock(60)).unwrap(), Recovery::Complete);
+
+    // A sector in the middle of the last content never came to the disk.
+    let mut torn = whole.clone();
+    let sector = (torn.len() - 600) / 512 * 512;
+    torn[sector..sector + 512].fill(0);
+    std::fs::write(&path, &torn).unwrap();
+    let recovery = recover(&path, &parties.node, &common::clock(60)).unwrap();
+    assert!(matches!(recovery, Recovery::Ended { records: 2, .. }), "{recovery:?}");
 }

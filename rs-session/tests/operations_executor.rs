@@ -3,7 +3,7 @@
 #![cfg(feature = "driver")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rs_consent::AccessLevel;
 use rs_session::operations::catalog::Systems;
@@ -18,6 +18,21 @@ fn endless(_: &Plan, sink: &mut dyn Sink) -> Result<(), ProviderError> {
     loop {
         sink.emit("x".repeat(1000).into())?;
     }
+}
+
+/// Whether [`alone`] may go on.
+static GO_ON: AtomicBool = AtomicBool::new(false);
+
+fn alone(_: &Plan, sink: &mut dyn Sink) -> Result<(), ProviderError> {
+    sink.emit("alone".into())?;
+    sink.flush()?;
+    while !GO_ON.load(Ordering::Relaxed) {
+        std::thread::yield_now();
+    }
+    for _ in 0..1000 {
+        sink.emit("x".repeat(1000).into())?;
+    }
+    Ok(())
 }
 
 /// Objects that [`counted`] has given.
@@ -97,6 +112,24 @@ async fn sec46_output_ends_exactly_at_its_limit() {
     }
 }
 
+/// Each chunk becomes a record with a signature of its own, so bulk must come in large ones; and what is flushed waits for none.
+#[tokio::test(flavor = "multi_thread")]
+async fn bulk_output_fills_its_chunks_and_a_line_that_is_flushed_comes_alone() {
+    let limits = Limits { output_bytes: Limits::OUTPUT_BYTES_MAX, ..Limits::default() };
+    let mut running = start(alone, limits).await;
+    let first = running.next().await.unwrap();
+    assert_eq!(first.text.trim(), "alone", "it is here while the operation waits");
+    GO_ON.store(true, Ordering::Relaxed);
+    let mut lengths = Vec::new();
+    while let Some(chunk) = running.next().await {
+        lengths.push(chunk.text.len());
+    }
+    let (last, full) = lengths.split_last().unwrap();
+    assert!(full.len() >= 14 && full.iter().all(|length| *length > 63 << 10), "{lengths:?}");
+    assert!(*last > 0, "{lengths:?}");
+    assert_eq!(running.finish().await.status, Status::Done);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operation_whose_output_nobody_takes_stands_still() {
     let limits = Limits { output_bytes: Limits::OUTPUT_BYTES_MAX, ..Limits::default() };
@@ -135,11 +168,12 @@ async fn sec19_what_does_not_fit_is_not_started() {
     forged.call.command = String::from("Stop-Computer");
     let error = InProcessExecutor::default().start(forged.clone()).await.unwrap_err();
     assert!(matches!(error, StartError::Mismatch(_)), "{error}");
-    let worker = WorkerExecutor::new("/nonexistent/program", ["worker"]).unwrap();
+    let missing = std::env::current_exe().unwrap().with_file_name("no-such-program");
+    let worker = WorkerExecutor::new(missing, ["worker"]).unwrap();
     assert!(matches!(worker.start(forged).await.unwrap_err(), StartError::Mismatch(_)));
     let error = worker.start(plan("Get-Process")).await.unwrap_err();
     assert!(
-        matches!(error, StartError::Spawn { .. }) && error.to_string().contains("/nonexistent/program"),
+        matches!(error, StartError::Spawn { .. }) && error.to_string().contains("no-such-program"),
         "{error}"
     );
     let relative = WorkerExecutor::new("program", ["worker"]).unwrap_err();

@@ -7,6 +7,7 @@
 use chrono::DateTime;
 use rs_consent::AccessLevel;
 use rs_session::operations::catalog::Systems;
+use rs_session::operations::format::SAMPLE_BYTES_MAX;
 use rs_session::operations::pipeline::{Collected, HELD_OBJECTS_MAX, Output, Sink, Stop};
 use rs_session::operations::plan::{WIDTH_MAX, WIDTH_MIN};
 use rs_session::operations::providers::{ProviderError, Registry};
@@ -154,7 +155,8 @@ fn sorting_is_stable_and_knows_types() {
     let ids = |line: &str| run(line).text.lines().map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(ids("gps | sort Name, Id | select -exp Id"), ["431", "1044", "722", "9001", "1"]);
     assert_eq!(ids("gps | sort Name -Desc | select -exp Id"), ["1", "722", "9001", "1044", "431"]);
-    assert_eq!(ids("gps | sort Name -CaseSensitive | select -exp Id"), ["1044", "431", "722", "9001", "1"]);
+    // Case decides only between words that are otherwise the same: SQL stands in its place, not in front.
+    assert_eq!(ids("gps | sort Name -CaseSensitive | select -exp Id"), ["431", "1044", "722", "9001", "1"]);
     assert_eq!(ids("gps | sort Name -Unique | select -exp Id"), ["431", "1044", "722", "1"]);
     assert_eq!(ids("gps | sort WS -Top 2 | select -exp Id"), ["431", "722"]);
     assert_eq!(ids("gps | sort WS -Bottom 1 | select -exp Id"), ["1044"]);
@@ -294,6 +296,27 @@ fn a_source_stops_when_enough_has_arrived() {
     }
     let plan = context().plan_line("gps | ? Id -gt 10 | select -First 2 | sort Id -Desc | ft Id").unwrap();
     assert_eq!(run_with(endless, &plan).text, "\nId\n--\n12\n11\n\n");
+}
+
+/// Rows of which 4096 fill the sample of a table to the byte: each cell counts with the place that it takes.
+fn filling(count: usize) -> usize {
+    use rs_session::operations::format::Formatter;
+    use rs_session::operations::plan::Stage;
+    let stage =
+        Stage::Table { properties: vec!["Text".into()], auto_size: true, hide_headers: false, wrap: false };
+    let mut formatter = Formatter::for_stages(&[stage], WIDTH_MAX);
+    let mut printed = Collected::default();
+    let text = "x".repeat(SAMPLE_BYTES_MAX / 4096 - size_of::<(String, bool)>());
+    for _ in 0..count {
+        formatter.push(&Value::from(Object::new("Row").with("Text", text.clone())), &mut printed).unwrap();
+    }
+    printed.text.len()
+}
+
+#[test]
+fn sec46_a_table_holds_back_so_many_bytes_and_no_more() {
+    assert_eq!(filling(4095), 0, "one below the bound it still waits for more");
+    assert!(filling(4096) > 0, "at the bound it prints");
 }
 
 #[test]

@@ -8,6 +8,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test program without the test harness")]
 
+#[path = "common/own_main.rs"]
+mod own_main;
+
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -17,7 +20,10 @@ use rs_session::operations::executor::{Executor as _, Running, Status, WorkerExe
 use rs_session::operations::pipeline::Sink;
 use rs_session::operations::plan::Plan;
 use rs_session::operations::providers::{ProviderError, Registry};
+use rs_session::operations::sandbox::Confinement;
 use rs_session::operations::{Context, Object, OutputForm, worker};
+
+use crate::own_main::{Test, run_tests};
 
 /// Longest time a kill may take.
 const KILL_MAX: Duration = Duration::from_secs(1);
@@ -27,17 +33,27 @@ fn main() -> ExitCode {
     match arguments.first().map(String::as_str) {
         Some("worker") => {
             let hostile = Registry::default().with("Get-Date", hostile).with("Get-Service", loud);
-            worker::run_with(&hostile)
+            worker::run_confined(&hostile, |plan| Confinement::of(plan).keeping(has_no_namespace))
+        }
+        Some("namespace-worker") => {
+            let hostile = Registry::default().with("Get-Date", hostile);
+            let keeps = |measure: &str| has_no_namespace(measure) || measure == "pid-namespace";
+            worker::run_confined(&hostile, |plan| Confinement::of(plan).keeping(keeps))
         }
         Some("plain-worker") => worker::run(),
         Some("starter") => starter(&arguments),
         Some("try") => try_line(&arguments[1..].join(" ")),
-        Some("--list") => ExitCode::SUCCESS,
-        _ => run_tests(arguments.iter().find(|argument| !argument.starts_with('-'))),
+        _ => run_tests(TESTS, &arguments),
     }
 }
 
-type Test = (&'static str, fn());
+/// What every agent can do, also one that is not root: the hostile parts can then start what they like, and it has to be
+/// hunted.
+fn has_no_namespace(measure: &str) -> bool {
+    let limits = ["limit-core", "limit-cpu", "limit-files", "limit-file-size", "limit-memory"];
+    ["clean-environment", "no-new-privileges", "dies-with-supervisor"].contains(&measure)
+        || limits.contains(&measure)
+}
 
 const TESTS: &[Test] = &[
     ("worker_answers_like_the_operation_itself", worker_answers),
@@ -56,18 +72,6 @@ const TESTS: &[Test] = &[
     ("sec46_an_unread_operation_stands_still_and_can_be_killed", unread_operation_stands_still),
     ("sec44_a_panic_in_a_worker_is_a_fault_of_its_own", panic_is_contained),
 ];
-
-fn run_tests(filter: Option<&String>) -> ExitCode {
-    let mut failed = 0;
-    for (name, test) in
-        TESTS.iter().filter(|(name, _)| filter.is_none_or(|filter| name.contains(filter.as_str())))
-    {
-        let passed = std::panic::catch_unwind(test).is_ok();
-        println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
-        failed += usize::from(!passed);
-    }
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
 
 // ---- what the hostile worker does ----
 
@@ -164,9 +168,13 @@ fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 fn executor(marker: &str, way: &str) -> WorkerExecutor {
+    executor_of("worker", marker, way)
+}
+
+fn executor_of(worker: &str, marker: &str, way: &str) -> WorkerExecutor {
     let program = std::env::current_exe().unwrap();
     let state = std::path::PathBuf::from(format!("/{marker}={way}"));
-    WorkerExecutor::new(program, ["worker"]).unwrap().with_state_directory(&state)
+    WorkerExecutor::new(program, [worker]).unwrap().with_state_directory(&state)
 }
 
 fn plan(line: &str) -> Plan {
@@ -258,9 +266,11 @@ fn worker_answers() {
 fn kill_ends_every_kind() {
     block_on(async {
         let mut worst = Duration::ZERO;
-        for (way, _) in ESCAPES.iter().chain(&[("all", "")]) {
+        let ways = || ESCAPES.iter().map(|(way, _)| *way).chain(["all"]);
+        let hunted = ways().map(|way| ("worker", way));
+        for (worker, way) in hunted.chain(ways().map(|way| ("namespace-worker", way))) {
             let marker = marker();
-            let executor = executor(&marker, way);
+            let executor = executor_of(worker, &marker, way);
             let mut running = started(&executor).await;
             let runs = way.starts_with("runs");
             let before = survivors(&marker).len();
@@ -271,14 +281,17 @@ fn kill_ends_every_kind() {
             let killed = running.kill().await;
             let took = start.elapsed();
             let last = lives();
-            let looks = if runs || *way == "all" { LOOKS } else { 1 };
+            let looks = if runs || way == "all" { LOOKS } else { 1 };
             assert_eq!(most_seen(&marker, looks, usize::MAX), 0, "{way}");
             assert_eq!(lives(), last, "{way} goes on");
             forget(&marker);
             assert!(killed.complete && took < KILL_MAX, "{way}: {killed:?} {took:?}");
             assert_eq!(running.finish().await.status, Status::Killed);
             worst = worst.max(took);
-            println!("  {way}: {before} seen, {last} lives, {} ended in {took:?}", killed.processes);
+            println!(
+                "  {worker}, {way}: {before} seen, {last} lives, {} ended in {took:?}",
+                killed.processes
+            );
         }
         println!("  longest kill: {worst:?}");
     });

@@ -218,3 +218,154 @@ proptest! {
         }
     }
 }
+
+/// Sealed records: the same story as it lies on a disk.
+mod sealed {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use rs_session::record::{Closed, ContentKey, FrameReader, SEAL_BYTES, Stored, verify_opened};
+    use rs_session::sealing::StorageKey;
+
+    use super::*;
+
+    fn storage() -> StorageKey {
+        StorageKey::from_bytes([9; 32])
+    }
+
+    fn key_of(bytes: u8) -> ContentKey {
+        Some(Arc::new(StorageKey::from_bytes([bytes; 32])))
+    }
+
+    fn sealed(story: &Story) -> Vec<Frame> {
+        let sealer = storage().sealer(story.parties.session).expect("a cipher");
+        story.frames.iter().map(|frame| frame.clone().sealed(&sealer).expect("sealed")).collect()
+    }
+
+    fn check_with(story: &Story, bytes: &[u8], key: ContentKey) -> Report {
+        verify_opened(bytes, Trust::Node(story.parties.node.public()), &BTreeMap::new(), key)
+    }
+
+    #[test]
+    fn sec36_a_sealed_record_opens_with_its_key_and_verifies_without_it() {
+        let story = Story::whole();
+        let frames = sealed(&story);
+        let bytes = file(&frames);
+        let report = check_with(&story, &bytes, key_of(9));
+        assert_eq!((report.verdict, report.contents_sealed), (Verdict::Intact, 0), "{report:?}");
+        for key in [None, key_of(8)] {
+            let report = check_with(&story, &bytes, key);
+            assert_eq!((report.verdict, report.contents_sealed), (Verdict::Intact, 5), "{report:?}");
+        }
+        for (open, closed) in story.frames.iter().zip(&frames) {
+            assert_eq!((open.link(), open.signature()), (closed.link(), closed.signature()));
+            assert_eq!(closed.encode().len(), open.encode().len() + SEAL_BYTES);
+            assert_eq!(&Frame::decode(&closed.encode()).unwrap(), closed);
+            assert_eq!(&closed.clone().opened(story.parties.session, &storage()), open);
+        }
+        // The control: in clear the line stands in the file.
+        let holds = |bytes: &[u8]| bytes.windows(11).any(|part| part == b"Get-Process");
+        assert!(holds(&story.file()) && !holds(&bytes));
+    }
+
+    #[test]
+    fn sec36_another_key_is_told_from_damage() {
+        let story = Story::whole();
+        let mut bytes = file(&sealed(&story));
+        let closed = |bytes: &[u8], key| {
+            let mut reader = FrameReader::new(bytes).unwrap().opening(key, None);
+            match reader.next_frame().unwrap().unwrap().content() {
+                Stored::Sealed(sealed) => Some(sealed.closed()),
+                _ => None,
+            }
+        };
+        assert_eq!(closed(&bytes, key_of(9)), None);
+        assert_eq!(closed(&bytes, key_of(8)), Some(Closed::OtherKey));
+        assert_eq!(closed(&bytes, None), Some(Closed::NoKey));
+        let last_of_first = borders(&sealed(&story))[1] - 1;
+        bytes[last_of_first] ^= 1;
+        assert_eq!(closed(&bytes, key_of(9)), Some(Closed::Damaged));
+        assert_eq!(closed(&bytes, key_of(8)), Some(Closed::OtherKey));
+    }
+
+    #[test]
+    fn sec36_every_flipped_byte_of_a_sealed_record_is_found_at_its_record() {
+        let story = Story::whole();
+        let frames = sealed(&story);
+        let clean = file(&frames);
+        let borders = borders(&frames);
+        for position in 0..clean.len() {
+            for flip in [0x01, 0x80, 0xff] {
+                let mut bytes = clean.clone();
+                bytes[position] ^= flip;
+                let report = check_with(&story, &bytes, key_of(9));
+                assert_eq!(report.verdict, Verdict::Broken, "byte {position} ^ {flip:#x} was not found");
+                let record = borders.iter().rposition(|border| *border <= position).map(|at| at as u64);
+                assert_eq!(report.findings[0].record, record, "byte {position}: {:?}", report.findings);
+            }
+        }
+    }
+
+    #[test]
+    fn sec36_control_without_the_key_a_flip_in_a_sealed_content_is_not_found_and_counted_as_unchecked() {
+        let story = Story::whole();
+        let frames = sealed(&story);
+        let mut bytes = file(&frames);
+        let last_of_first = borders(&frames)[1] - 1;
+        bytes[last_of_first] ^= 1;
+        let report = check_with(&story, &bytes, None);
+        assert_eq!((report.verdict, report.contents_sealed), (Verdict::Intact, 5));
+    }
+
+    #[test]
+    fn sec36_a_sealed_content_opens_at_its_own_place_only() {
+        let mut story = Story::begin();
+        story.output(1, "one");
+        story.output(1, "two");
+        let frames = sealed(&story);
+        let (one, two) = (frames[1].encode(), frames[2].encode());
+        let content = frames[1].skeleton().content_length as usize;
+        let length = SEAL_BYTES + 32 + content;
+        assert_eq!(frames[2].skeleton().content_length as usize, content, "as long as the other");
+        let swapped = [&one[..one.len() - length], &two[two.len() - length..]].concat();
+        let swapped = Frame::decode(&swapped).unwrap().opened(story.parties.session, &storage());
+        assert!(
+            matches!(swapped.content(), Stored::Sealed(sealed) if sealed.closed() == Closed::Damaged),
+            "{swapped:?}"
+        );
+    }
+
+    #[test]
+    fn sec36_one_record_under_another_key_among_those_that_open_is_named() {
+        let story = Story::whole();
+        let mut frames = sealed(&story);
+        let other = StorageKey::from_bytes([8; 32]).sealer(story.parties.session).unwrap();
+        frames[2] = story.frames[2].clone().sealed(&other).unwrap();
+        let report = check_with(&story, &file(&frames), key_of(9));
+        assert_eq!(report.verdict, Verdict::Broken);
+        assert_eq!(report.findings[0].record, Some(2), "{report:?}");
+    }
+
+    #[test]
+    fn sec36_the_length_of_a_sealed_content_has_its_limit() {
+        let story = Story::whole();
+        let frame = &sealed(&story)[0];
+        let mut bytes = frame.encode();
+        bytes[8..12].copy_from_slice(&(256_u32 * 1024 + 1).to_be_bytes());
+        let error = Frame::decode(&bytes).unwrap_err().to_string();
+        assert!(error.contains("above 262144"), "{error}");
+        bytes[8..12].copy_from_slice(&(256_u32 * 1024).to_be_bytes());
+        let error = Frame::decode(&bytes).unwrap_err().to_string();
+        assert!(error.contains("ends"), "at the limit only the bytes are missing: {error}");
+    }
+
+    #[test]
+    fn records_in_clear_and_sealed_ones_stand_in_one_file() {
+        let story = Story::whole();
+        let mut frames = sealed(&story);
+        frames[1] = story.frames[1].clone();
+        frames[4] = story.frames[4].clone();
+        let report = check_with(&story, &file(&frames), key_of(9));
+        assert_eq!((report.verdict, report.contents_sealed), (Verdict::Intact, 0), "{report:?}");
+    }
+}

@@ -57,7 +57,9 @@ impl Parties {
             terms: Terms::azure_local().agreed(),
             catalog_sha256: Digest::of(b"catalog"),
             access_level: AccessLevel::Diagnostics,
+            scope: None,
             channel_binding: Digest::of(b"binding"),
+            node_log: None,
         }
     }
 }
@@ -86,7 +88,12 @@ pub(crate) struct Story {
 
 impl Story {
     pub(crate) fn begin() -> Self {
-        let parties = Parties::new();
+        Self::begin_as(Uuid::from_u128(7))
+    }
+
+    /// As [`Story::begin`], with an id for the session.
+    pub(crate) fn begin_as(session: Uuid) -> Self {
+        let parties = Parties { session, ..Parties::new() };
         let chain = Chain::new(parties.session);
         let mut story = Self { parties, chain, frames: Vec::new() };
         let content = StartContent {
@@ -94,6 +101,7 @@ impl Story {
             expires_at: at(28_800).wall,
             granted_by: "operator@node-01".to_owned(),
             client: "test/1".to_owned(),
+            assignment: None,
         };
         story.push(Draft::start(story.parties.identity(), content).unwrap());
         story
