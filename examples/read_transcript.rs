@@ -41,7 +41,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// Prints a transcript and what its verification says.
 fn read(path: &Path, trust: Trust) -> Result<Verdict, Box<dyn std::error::Error>> {
-    for text in render(Transcript::open(path)?) {
+    for text in render(Transcript::open(path, None)?) {
         print!("{}", text?);
     }
     let report = verify(std::io::BufReader::new(std::fs::File::open(path)?), trust);
@@ -68,16 +68,22 @@ async fn write(directory: &Path, node: &SigningKey) -> Result<PathBuf, Box<dyn s
         terms,
         catalog_sha256: Digest::of(b"no catalog in this example"),
         access_level: AccessLevel::Diagnostics,
+        scope: None,
         channel_binding: Digest::of(b"no channel in this example"),
+        node_log: None,
     };
     let start = StartContent {
         reason: "An example".to_owned(),
         expires_at: "2030-01-01T00:00:00Z".parse()?,
         granted_by: "operator@node-01".to_owned(),
         client: "read_transcript".to_owned(),
+        assignment: None,
     };
-    let journal =
-        Journal::create(directory, session, Recorder { record_key, clock: Arc::new(SystemClock::new()) })?;
+    let journal = Journal::create(
+        directory,
+        session,
+        Recorder { record_key, clock: Arc::new(SystemClock::new()), sealer: None },
+    )?;
     journal.append(Draft::start(identity, start)?).await?;
     journal.append(Draft::new(&Content::Note(NoteContent { text: "Nothing happened.".to_owned() }))?).await?;
     let end = EndContent {

@@ -15,16 +15,27 @@
 //! ```
 //!
 //! Each TCP connection to the second machine becomes one connection through the relay and one TCP connection to the target;
-//! half-close is carried, and a connection that breaks on one side is reset on the other. The connection string files are as
-//! `remote-support relay connection-string` prints them, or as Azure shows them, with an `EntityPath`. Leave `--ca` out for
-//! Azure and others with a public certificate. Ctrl-C ends either.
+//! half-close is carried, and a connection that breaks on one side is reset on the other. Several at once, as azbridge has
+//! them, each with a hybrid connection of its own in one namespace:
+//!
+//! ```sh
+//! cargo run --release --example tcp_bridge -- forward --connection-string-file listen.txt -T ssh:127.0.0.1:22 -T web:127.0.0.1:80
+//! cargo run --release --example tcp_bridge -- forward --connection-string-file send.txt -L 127.0.0.1:2222:ssh -L 127.0.0.1:8080:web
+//! ```
+//!
+//! The connection string files are as `remote-support relay connection-string` prints them, or as Azure shows them, with an
+//! `EntityPath` (which `forward` does not need). Leave `--ca` out for Azure and others with a public certificate. Ctrl-C
+//! ends any of them.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
+use futures_util::future::try_join_all;
 use rs_relay::client::{Connector, HybridConnection, Incoming, Listener, RelayStream, Sender, Trust};
-use rs_relay::proto::ConnectionString;
+use rs_relay::proto::{ConnectionString, EntityPath};
 use secrecy::SecretString;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -56,6 +67,53 @@ enum Side {
         #[arg(long, value_name = "HOST:PORT")]
         bind: String,
     },
+    /// Several of both at once, each over a hybrid connection of its own.
+    Forward {
+        #[command(flatten)]
+        relay: Relay,
+        /// Take TCP connections at HOST:PORT and send them to the hybrid connection NAME.
+        #[arg(short = 'L', value_name = "HOST:PORT:NAME", required_unless_present = "remote")]
+        local: Vec<Local>,
+        /// Take connections from the hybrid connection NAME and open them to HOST:PORT.
+        #[arg(short = 'T', value_name = "NAME:HOST:PORT")]
+        remote: Vec<Remote>,
+    },
+}
+
+/// `HOST:PORT:NAME`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Local {
+    bind: String,
+    name: EntityPath,
+}
+
+impl FromStr for Local {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (bind, name) =
+            text.rsplit_once(':').filter(|(bind, _)| bind.contains(':')).ok_or("write HOST:PORT:NAME")?;
+        let name = name.parse().map_err(|error| format!("{name}: {error}"))?;
+        Ok(Self { bind: bind.to_owned(), name })
+    }
+}
+
+/// `NAME:HOST:PORT`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Remote {
+    name: EntityPath,
+    to: String,
+}
+
+impl FromStr for Remote {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, to) =
+            text.split_once(':').filter(|(_, to)| to.contains(':')).ok_or("write NAME:HOST:PORT")?;
+        let name = name.parse().map_err(|error| format!("{name}: {error}"))?;
+        Ok(Self { name, to: to.to_owned() })
+    }
 }
 
 #[derive(Args)]
@@ -70,13 +128,25 @@ struct Relay {
 
 impl Relay {
     fn open(&self) -> Result<(HybridConnection, Connector), Box<dyn Error>> {
+        Ok((HybridConnection::from_connection_string(&self.text()?)?, self.connector()?))
+    }
+
+    /// The same for another hybrid connection of the namespace.
+    fn open_at(&self, name: EntityPath) -> Result<(HybridConnection, Connector), Box<dyn Error>> {
+        Ok((HybridConnection::from_connection_string(&self.text()?.with_entity(name))?, self.connector()?))
+    }
+
+    fn text(&self) -> Result<ConnectionString, Box<dyn Error>> {
         let text = SecretString::from(read(&self.connection_string_file)?);
-        let connection = HybridConnection::from_connection_string(&ConnectionString::try_from(&text)?)?;
+        Ok(ConnectionString::try_from(&text)?)
+    }
+
+    fn connector(&self) -> Result<Connector, Box<dyn Error>> {
         let trust = match &self.ca {
             Some(file) => Trust::Only(read(file)?.into_bytes()),
             None => Trust::Platform,
         };
-        Ok((connection, Connector::builder().trust(trust).build()?))
+        Ok(Connector::builder().trust(trust).build()?)
     }
 }
 
@@ -90,6 +160,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         match Cli::parse().side {
             Side::Listen { relay, to } => listen(relay.open()?, to).await,
             Side::Connect { relay, bind } => connect(relay.open()?, bind).await,
+            Side::Forward { relay, local, remote } => forward(&relay, local, remote).await,
         }
     };
     tokio::select! {
@@ -99,6 +170,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
             Ok(())
         }
     }
+}
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+/// All forwards at once, until one cannot go on.
+async fn forward(relay: &Relay, local: Vec<Local>, remote: Vec<Remote>) -> Outcome {
+    let mut running: Vec<Pin<Box<dyn Future<Output = Outcome>>>> = Vec::new();
+    for Local { bind, name } in local {
+        running.push(Box::pin(connect(relay.open_at(name)?, bind)));
+    }
+    for Remote { name, to } in remote {
+        running.push(Box::pin(listen(relay.open_at(name)?, to)));
+    }
+    try_join_all(running).await.map(drop)
 }
 
 async fn listen(
@@ -120,8 +205,10 @@ async fn listen(
     Ok(())
 }
 
-async fn serve(incoming: Incoming, to: String) {
-    let tcp = match TcpStream::connect(&to).await {
+async fn serve(mut incoming: Incoming, to: String) {
+    // The way to the sender and the one to the target are opened at the same time.
+    let (tcp, ()) = tokio::join!(TcpStream::connect(&to), incoming.prepare());
+    let tcp = match tcp {
         Ok(tcp) => tcp,
         Err(error) => {
             eprintln!("cannot reach {to}: {error}");
@@ -158,6 +245,7 @@ async fn connect(
             }
             Err(error) => {
                 eprintln!("cannot take a connection: {error}");
+                // For example too many open files: trying again at once would only spin.
                 tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             }
         }

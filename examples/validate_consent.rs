@@ -37,6 +37,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         request: None,
         grantor: Grantor { user: "operator".parse()?, host: "node-01".parse()?, method: Method::Api },
         catalog: None,
+        scope: rs_consent::Scope::default(),
+        approval: rs_consent::ApprovalRule::default(),
+        conditions: rs_consent::Conditions::default(),
         requested: clock.now(),
     };
     let grant = Grant::new(GrantId::new(uuid::Uuid::new_v4()), &consent, &clock.now())?;
