@@ -16,6 +16,8 @@ use crate::relay_access::{Reach, RelayAccess};
 const HANDSHAKES_MAX: usize = 16;
 /// How soon the end of a grant is noticed when nothing else happens.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Longest time that the relay may take to let go; after that the connection is dropped.
+const LEAVE_MAX: Duration = Duration::from_millis(750);
 /// How soon a credential that could not be read is tried again.
 const CREDENTIAL_RETRY: Duration = Duration::from_secs(5);
 /// Shortest time between two inquiries why the relay is not reached.
@@ -69,9 +71,15 @@ pub(super) async fn keep(shared: Arc<Shared>) {
             look_again(&shared, LOOK_AGAIN).await;
         }
         match shared.relay.open() {
-            Ok(reach) => listen(&shared, reach, &places).await,
+            Ok(reach) => {
+                shared.listens.send_replace(true);
+                listen(&shared, reach, &places).await;
+                shared.listens.send_replace(false);
+            }
             Err(failure) => {
-                set(&shared, Link::Failed(failure.to_string()));
+                // On one line, as it is shown.
+                let next = failure.remedy().map_or_else(String::new, |next| format!("; next: {next}"));
+                set(&shared, Link::Failed(failure.in_a_line() + &next));
                 look_again(&shared, CREDENTIAL_RETRY).await;
             }
         }
@@ -106,7 +114,8 @@ async fn listen(shared: &Arc<Shared>, reach: Reach, places: &Arc<Semaphore>) {
             () = look_again(shared, LOOK_AGAIN) => {}
         }
     }
-    listener.close().await;
+    // A relay that does not answer must not keep the node listed as listening.
+    let _left = tokio::time::timeout(LEAVE_MAX, listener.close()).await;
 }
 
 fn told(shared: &Shared, status: &Status, inquiry: &mut Inquiry) {
