@@ -4,6 +4,8 @@
 
 use clap::Args;
 use rs_consent::compat::{self, ConnectionStatus};
+use rs_consent::conditions::Wait;
+use rs_consent::store::Hold;
 use rs_consent::{Grant, GrantState, Now};
 
 use crate::context::Context;
@@ -27,30 +29,79 @@ pub struct AccessArgs {
 /// As [`node::existing_store`].
 pub fn run(args: &AccessArgs, context: &mut Context) -> Result<Outcome, Failure> {
     let now = context.clock.now();
-    let store = node::existing_store(context)?;
-    let grants = match &store {
-        Some(store) => store.grants(args.include_expired, &now)?,
-        None => Vec::new(),
-    };
+    let consents = consents(args.include_expired, context)?;
+    let grants = &consents.grants;
     let connection =
         Connection::of_agent(context, grants.iter().any(|grant| grant.state == GrantState::Active));
     let records: Vec<Record> = grants.iter().map(|grant| record(grant, &connection, &now)).collect();
     context.print_all(&records)?;
-    advise(&grants, context, &now);
-    if let Some(hold) = store.map(|store| store.held()).transpose()?.flatten() {
-        context.note(format!(
-            "The clock went back from {} to {}: nobody is let in. Set the clock if it is wrong, then confirm by \
-             enabling remote support again.",
-            date(hold.seen.wall),
-            date(hold.found.wall)
-        ));
+    advise(&consents, context, &now);
+    if let Some(trouble) = consents.trouble() {
+        context.note(trouble);
     }
     Ok(Outcome::Done)
 }
 
-fn advise(grants: &[Grant], context: &mut Context, now: &Now) {
+/// The consents of this node, and whether they count.
+#[derive(Debug)]
+pub(crate) struct Consents {
+    /// The newest first.
+    pub(crate) grants: Vec<Grant>,
+    hold: Option<Hold>,
+}
+
+/// Reads the consents; with `ended` also those that ended in the last 30 days.
+///
+/// # Errors
+///
+/// As [`node::existing_store`].
+pub(crate) fn consents(ended: bool, context: &Context) -> Result<Consents, Failure> {
+    let Some(store) = node::existing_store(context)? else {
+        return Ok(Consents { grants: Vec::new(), hold: None });
+    };
+    Ok(Consents { grants: store.grants(ended, &context.clock.now())?, hold: store.held()? })
+}
+
+impl Consents {
+    /// The one in force.
+    pub(crate) fn active(&self) -> Option<&Grant> {
+        self.grants.iter().find(|grant| grant.state == GrantState::Active)
+    }
+
+    /// The one that waits, and for what.
+    pub(crate) fn pending(&self, now: &Now) -> Option<(&Grant, Wait)> {
+        self.grants.iter().find_map(|grant| Some((grant, grant.waits_for(now)?)))
+    }
+
+    /// Why a consent lets nobody in, where one is held, and what to do.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let hold = self.hold.as_ref()?;
+        let found = if hold.found.went_back_since(&hold.seen) {
+            let (seen, found) = (date(hold.seen.wall), date(hold.found.wall));
+            format!(
+                "The clock went back from {seen} to {found}: nobody is let in. Set the clock if it is wrong"
+            )
+        } else {
+            "The store of this node was put back or copied: nobody is let in. Look at what it lists as granted"
+                .to_owned()
+        };
+        Some(format!("{found}, then confirm by enabling remote support again."))
+    }
+}
+
+fn advise(consents: &Consents, context: &mut Context, now: &Now) {
+    let grants = &consents.grants;
     if grants.is_empty() {
         context.note(compat::NO_ACCESS);
+        context.note("Give it with `remote-support enable --access-level Diagnostics`.");
+    }
+    if let Some((pending, wait)) = consents.pending(now) {
+        let left = chrono::TimeDelta::from_std(pending.remaining(now)).unwrap_or_default();
+        let step = match wait {
+            Wait::SecondPerson => ": somebody else approves with `remote-support approve`",
+            Wait::Start(_) => "",
+        };
+        context.note(format!("The consent waits for {wait}{step}. It ends in {}.", span(left)));
     }
     if let Some(active) = grants.iter().find(|grant| grant.state == GrantState::Active) {
         let left = chrono::TimeDelta::from_std(active.remaining(now)).unwrap_or_default();
@@ -61,8 +112,10 @@ fn advise(grants: &[Grant], context: &mut Context, now: &Now) {
 /// How the node stands with its relay, as the agent says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Connection {
-    status: String,
-    error: Option<String>,
+    /// In one word.
+    pub(crate) status: String,
+    /// The last trouble.
+    pub(crate) error: Option<String>,
 }
 
 impl Connection {
@@ -83,7 +136,9 @@ impl Connection {
 /// One grant with the nine public fields; `SasCredential` is always blank.
 pub(crate) fn record(grant: &Grant, connection: &Connection, now: &Now) -> Record {
     let active = grant.state == GrantState::Active;
-    let closed = Connection { status: ConnectionStatus::Closed.to_string(), error: None };
+    let status =
+        if grant.state.is_open() { ConnectionStatus::NotConnected } else { ConnectionStatus::Closed };
+    let closed = Connection { status: status.to_string(), error: None };
     let connection = if active { connection } else { &closed };
     Record::new()
         .field("State", grant.state.to_string())
@@ -96,13 +151,22 @@ pub(crate) fn record(grant: &Grant, connection: &Connection, now: &Now) -> Recor
         .field("ExpiresAt", grant.deadline.wall)
         .detail("SasCredential", Value::None)
         .extra("Id", grant.id.to_string())
+        .extra("RequireApproval", grant.approval.as_str())
         .extra("Minutes", grant.minutes.get())
         .extra("RemainingSeconds", grant.remaining(now).as_secs())
+        .extra("NotBefore", grant.begins.map(|begins| begins.wall))
+        .extra(
+            "SecondPerson",
+            grant.second_person.as_ref().map_or(Value::None, |one| Value::Json(serde_json::json!(one))),
+        )
+        .extra("WaitsFor", grant.waits_for(now).map(|wait| wait.to_string()))
         .extra("Revision", grant.revision)
         .extra("SupportRequest", grant.request.map(|number| number.to_string()))
         .extra("Terms", serde_json::json!(grant.terms))
         .extra("Grantor", serde_json::json!(grant.grantor))
         .extra("Catalog", grant.catalog.map(|catalog| catalog.to_string()))
+        .extra("Product", grant.scope.product.to_string())
+        .extra("StrictReadOnly", grant.scope.strict_read_only)
         .extra("EndedAt", grant.ended.map(|ended| ended.at))
         .extra("EndCause", grant.ended.map(|ended| ended.cause.as_str()))
 }

@@ -13,10 +13,12 @@ use std::path::PathBuf;
 use clap::Args;
 use rs_relay::client::RelayStream;
 use rs_session::client::Client;
+use rs_session::operations::Offered;
 use rs_session::protocol::Form;
 
 use crate::commands::relay::Side;
 use crate::context::Context;
+use crate::explain;
 use crate::network::ProxyArgs;
 use crate::outcome::{Exit, Failure, Outcome};
 use crate::output::OutputMode;
@@ -45,6 +47,9 @@ pub struct ConnectArgs {
     /// Run this line and leave; can be given several times, run in order.
     #[arg(long, value_name = "LINE", allow_hyphen_values = true, env = "REMOTE_SUPPORT_COMMAND")]
     pub command: Vec<String>,
+    /// Do not stop after each screenful of a long result.
+    #[arg(long, env = "REMOTE_SUPPORT_NO_PAGER", value_parser = clap::builder::BoolishValueParser::new())]
+    pub no_pager: bool,
 }
 
 /// Connects to a node.
@@ -69,7 +74,7 @@ pub fn run(args: &ConnectArgs, context: &mut Context) -> Result<Outcome, Failure
         if !args.command.is_empty() {
             script(&mut client, args.command.iter().cloned(), context).await
         } else if context.console.interactive {
-            console::run(&mut client, context).await
+            console::run(&mut client, !args.no_pager, context).await
         } else {
             let lines: Vec<String> = (&mut *context.console.input).lines().collect::<Result<_, _>>()?;
             script(&mut client, lines.into_iter().filter(|line| !line.trim().is_empty()), context).await
@@ -86,6 +91,21 @@ fn greet(client: &Client<RelayStream>, context: &mut Context) {
         crate::output::date(welcome.expires_at),
         welcome.session,
     ));
+    if let Some(catalog) = &welcome.catalog {
+        let sha256 = catalog.sha256.to_string();
+        context.note(format!(
+            "{} {}.",
+            explain::in_force(&[welcome.level], &catalog.scope, &sha256),
+            permitted(&welcome.operations)
+        ));
+    }
+}
+
+/// What the session's rights hold, and how much of it this node answers.
+pub(crate) fn permitted(operations: &[Offered]) -> String {
+    let listed: Vec<_> = operations.iter().filter(|own| own.is_listed()).collect();
+    let available = listed.iter().filter(|own| own.available).count();
+    format!("{} are permitted, {available} of them run on this node", explain::so_many(listed.len()))
 }
 
 /// How objects are wanted.

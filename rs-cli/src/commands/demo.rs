@@ -4,6 +4,7 @@
 //! agent has its store, its control socket and its record files in a fresh directory, operations run in processes of
 //! their own, and every command is the command that a person would type.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,18 +13,20 @@ use clap::Args;
 use rs_session::client::ClientEvent;
 use rs_session::history::{self, SessionSummary};
 use rs_session::protocol::Form;
-use rs_session::record::{Content, Trust, Verdict, verify};
+use rs_session::record::{Content, Trust, Verdict, verify_opened};
 
 use crate::agent::{Agent, AgentSettings, SESSIONS_FOLDER};
-use crate::commands::connect::{Came, Joining, join, run_line};
-use crate::commands::relay::{RunningRelay, Side};
+use crate::commands::connect::{Came, Joining, join, permitted, run_line};
+use crate::commands::relay::Side;
+use crate::commands::relay_serve::RunningRelay;
 use crate::commands::{self, operation_worker};
 use crate::context::Context;
 use crate::keys;
 use crate::network::Way;
 use crate::outcome::{ErrorCode, Exit, Failure, Outcome};
-use crate::relay_access::RelayAccess;
+use crate::relay_access::{AUTHORITY_NAME, RelayAccess};
 use crate::state::{Role, StateDir};
+use crate::storage::StorageOptions;
 
 /// How long the demo waits for the node to be connected to its relay.
 const CONNECTED_WAIT: Duration = Duration::from_secs(15);
@@ -44,13 +47,17 @@ pub struct DemoArgs {
 pub fn run(args: &DemoArgs, context: &mut Context) -> Result<Outcome, Failure> {
     let directory =
         std::env::temp_dir().join(format!("remote-support-demo-{}", uuid::Uuid::new_v4().simple()));
-    let state = std::mem::replace(&mut context.state, StateDir::new(Some(directory.clone()))?);
+    let state = std::mem::replace(&mut context.state, StateDir::new(Some(directory.join("state")))?);
+    let key_file = Some(directory.join("storage.key"));
+    let options = StorageOptions { key_file, ..StorageOptions::default() };
+    let storage = std::mem::replace(&mut context.storage, options);
     let interactive = std::mem::replace(&mut context.console.interactive, false);
     // One stream for everything, so that what is said and what is shown stay in their order.
     let errors = std::mem::replace(&mut context.console.err, Box::new(std::io::stdout()));
     let outcome = Context::block_on(story(context));
     context.console.err = errors;
     context.state = state;
+    context.storage = storage;
     context.console.interactive = interactive;
     if args.keep {
         context.note(format!("Everything is kept in {}.", directory.display()));
@@ -100,11 +107,19 @@ async fn story(context: &mut Context) -> Result<(), Failure> {
     context.show("\nThat was the whole path. For the real thing, in four terminals, see README.md.")
 }
 
+/// The demo's own relay, by its own authority and no other.
+fn own_relay(context: &Context, side: Side) -> RelayAccess {
+    let authority = context.state.role(Role::Relay).file(AUTHORITY_NAME);
+    RelayAccess::new(&context.state, side, None, Some(&authority), Way::direct())
+}
+
 async fn start_agent(context: &Context) -> Result<Agent, Failure> {
     let settings = AgentSettings {
         state: context.state.clone(),
-        relay: RelayAccess::new(&context.state, Side::Listen, None, None, Way::direct()),
+        storage: context.storage.clone(),
+        relay: own_relay(context, Side::Listen),
         worker: operation_worker::program()?,
+        root_part: None,
         clock: Arc::clone(&context.clock),
     };
     Ok(Agent::start(settings).await?.0)
@@ -176,19 +191,18 @@ async fn wait_until_connected(agent: &Agent, context: &mut Context) -> Result<()
 async fn join_here(
     context: &Context,
 ) -> Result<rs_session::client::Client<rs_relay::client::RelayStream>, Failure> {
-    let access = RelayAccess::new(&context.state, Side::Send, None, None, Way::direct());
+    let access = own_relay(context, Side::Send);
     join(Joining::load(None, access, context)?).await
 }
 
 async fn look_around(context: &mut Context) -> Result<(), Failure> {
     let mut client = join_here(context).await?;
     let welcome = client.welcome().clone();
-    let available = welcome.operations.iter().filter(|one| one.available).count();
     context.show(format!(
-        "Connected to {} at level {}; {} operations are permitted, {available} of them run on this machine.",
+        "Connected to {} at level {}; {}.",
         welcome.node_name,
         welcome.level,
-        welcome.operations.len()
+        permitted(&welcome.operations)
     ))?;
     let prompt = format!("[{}] {}> ", welcome.node_name, welcome.level);
     for line in [
@@ -260,7 +274,7 @@ fn on_record(context: &mut Context) -> Result<SessionSummary, Failure> {
     let unreadable = |error| Failure::new(ErrorCode::Io, "the history cannot be read").because(error);
     step(context, &["Get-RemoteSupportSessionHistory"])?;
     let now = context.clock.now().wall;
-    let sessions = history::sessions(&records(context), now - chrono::TimeDelta::days(1), now);
+    let sessions = history::sessions(&records(context), now - chrono::TimeDelta::days(1), now, &None);
     let last = sessions.map_err(unreadable)?.pop();
     let last = last.ok_or_else(|| Failure::new(ErrorCode::NotFound, "no session is on record"))?;
     let id = last.session_id.to_string();
@@ -284,7 +298,7 @@ fn verified_and_tampered(session: &SessionSummary, context: &mut Context) -> Res
     }
     let key = keys::load_public(&context.state, Role::Node)?.map_or(Trust::Recorded, Trust::Node);
     let bytes = std::fs::read(&copy).map_err(|error| Failure::io(&copy, "read the copy", error))?;
-    let report = verify(&bytes[..], key);
+    let report = verify_opened(&bytes[..], key, &BTreeMap::new(), context.content_key());
     let found = report.findings.first().and_then(|finding| finding.record);
     if exit != Exit::Integrity || report.verdict != Verdict::Broken || found != Some(record) {
         return Err(Failure::new(

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::casefiles::{self, Paper};
 use crate::context::Context;
+use crate::dry_run::{self, DryRun};
 use crate::outcome::{ErrorCode, Failure, Outcome};
 use crate::output::Record;
 use crate::state::{Role, StateDir};
@@ -47,6 +48,9 @@ pub struct InitArgs {
     /// The name that operators will see, one line.
     #[arg(long, value_name = "TEXT", default_value = "Support desk", env = "REMOTE_SUPPORT_DESK_NAME")]
     pub desk_name: DeskName,
+    /// Whether to look only.
+    #[command(flatten)]
+    pub dry_run: DryRun,
 }
 
 /// Arguments of `desk open`.
@@ -58,6 +62,9 @@ pub struct OpenArgs {
     /// Where to write the opening as well [default: in the state directory only].
     #[arg(long, value_name = "FILE", env = "REMOTE_SUPPORT_FILE")]
     pub file: Option<PathBuf>,
+    /// Whether to look only.
+    #[command(flatten)]
+    pub dry_run: DryRun,
 }
 
 /// Arguments of `desk assign`.
@@ -93,6 +100,9 @@ pub struct AssignArgs {
     /// Where to write the assignment as well [default: in the state directory only].
     #[arg(long, value_name = "FILE", env = "REMOTE_SUPPORT_FILE")]
     pub file: Option<PathBuf>,
+    /// Whether to look only.
+    #[command(flatten)]
+    pub dry_run: DryRun,
 }
 
 /// Arguments of `desk close`.
@@ -104,6 +114,9 @@ pub struct CloseArgs {
     /// Where to write the closing as well [default: in the state directory only].
     #[arg(long, value_name = "FILE", env = "REMOTE_SUPPORT_FILE")]
     pub file: Option<PathBuf>,
+    /// Whether to look only.
+    #[command(flatten)]
+    pub dry_run: DryRun,
 }
 
 fn assignment_minutes(text: &str) -> Result<AssignmentMinutes, String> {
@@ -137,6 +150,14 @@ struct Profile {
 }
 
 fn init(args: &InitArgs, context: &mut Context) -> Result<Outcome, Failure> {
+    if args.dry_run.dry_run {
+        let key = keys::load_public(&context.state, Role::Desk)?;
+        let record = Record::new()
+            .field("Name", args.desk_name.to_string())
+            .field("PublicKey", key.map(|key| key.to_string()))
+            .field("MakesKey", key.is_none());
+        return dry_run::told(record, context);
+    }
     let key = keys::load_or_create(&context.state, Role::Desk)?;
     let profile = serde_json::json!(Profile { version: 1, name: args.desk_name.clone() });
     files::replace_secret(
@@ -148,7 +169,10 @@ fn init(args: &InitArgs, context: &mut Context) -> Result<Outcome, Failure> {
         .field("PublicKey", key.public().to_string())
         .field("Fingerprint", key.public().fingerprint().to_string());
     context.print_one(&record)?;
-    context.note("Tell operators the fingerprint in another way than the files: they compare it.");
+    context.note(
+        "Tell operators the fingerprint in another way than the files: they compare it.\nTake a request with \
+         `remote-support desk open FILE`.",
+    );
     Ok(Outcome::Done)
 }
 
@@ -183,8 +207,6 @@ fn open(args: &OpenArgs, context: &mut Context) -> Result<Outcome, Failure> {
     refuse_closed(&context.state, number)?;
     let opened_at = context.clock.now().wall;
     let opening = Opening { number, node_key: submission.node.key, desk: desk.clone(), opened_at };
-    casefiles::store(&context.state, Role::Desk, Paper::Request, number, &envelope)?;
-    let file = issue(&opening, &key, Paper::Opening, number, args.file.as_ref(), context)?;
     let record = Record::new()
         .field("Number", number.to_string())
         .field("Reason", submission.reason.to_string())
@@ -192,11 +214,16 @@ fn open(args: &OpenArgs, context: &mut Context) -> Result<Outcome, Failure> {
         .field("NodeFingerprint", submission.node.key.fingerprint().to_string())
         .field("CreatedAt", submission.created_at)
         .field("OpenedAt", opened_at)
-        .field("DeskFingerprint", desk.key.fingerprint().to_string())
-        .field("File", file);
-    context.print_one(&record)?;
+        .field("DeskFingerprint", desk.key.fingerprint().to_string());
+    if args.dry_run.dry_run {
+        return dry_run::told(record, context);
+    }
+    casefiles::store(&context.state, Role::Desk, Paper::Request, number, &envelope)?;
+    let file = issue(&opening, &key, Paper::Opening, number, args.file.as_ref(), context)?;
+    context.print_one(&record.field("File", file))?;
     context
-        .note("Send the file to the operator, who confirms it with `remote-support request confirm FILE`.");
+        .note("Send the file to the operator, who confirms it with `remote-support request confirm FILE`. Assign an engineer with \
+               `remote-support desk assign --engineer ID --engineer-key FILE`.");
     Ok(Outcome::Done)
 }
 
@@ -258,7 +285,6 @@ fn assign(args: &AssignArgs, context: &mut Context) -> Result<Outcome, Failure> 
         expires_at: issued_at + args.valid_minutes.delta(),
         relay: relay_hint(args),
     };
-    let file = issue(&assignment, &key, Paper::Assignment, number, args.file.as_ref(), context)?;
     let record = Record::new()
         .field("Id", assignment.id.to_string())
         .field("Request", number.to_string())
@@ -268,9 +294,12 @@ fn assign(args: &AssignArgs, context: &mut Context) -> Result<Outcome, Failure> 
         .field("EngineerFingerprint", assignment.engineer.key.fingerprint().to_string())
         .field("LevelCap", assignment.level_cap.to_string())
         .field("IssuedAt", issued_at)
-        .field("ExpiresAt", assignment.expires_at)
-        .field("File", file);
-    context.print_one(&record)?;
+        .field("ExpiresAt", assignment.expires_at);
+    if args.dry_run.dry_run {
+        return dry_run::told(record, context);
+    }
+    let file = issue(&assignment, &key, Paper::Assignment, number, args.file.as_ref(), context)?;
+    context.print_one(&record.field("File", file))?;
     context
         .note("Send the file to the engineer, who connects with `remote-support connect --assignment FILE`.");
     Ok(Outcome::Done)
@@ -296,13 +325,15 @@ fn close(args: &CloseArgs, context: &mut Context) -> Result<Outcome, Failure> {
     let submission = taken(&context.state, number)?.ok_or_else(|| not_taken(number))?;
     let closed_at = context.clock.now().wall;
     let closing = Closing { number, node_key: submission.node.key, closed_at };
-    let file = issue(&closing, &key, Paper::Closing, number, args.file.as_ref(), context)?;
     let record = Record::new()
         .field("Number", number.to_string())
         .field("Node", submission.node.name.to_string())
-        .field("ClosedAt", closed_at)
-        .field("File", file);
-    context.print_one(&record)?;
+        .field("ClosedAt", closed_at);
+    if args.dry_run.dry_run {
+        return dry_run::told(record, context);
+    }
+    let file = issue(&closing, &key, Paper::Closing, number, args.file.as_ref(), context)?;
+    context.print_one(&record.field("File", file))?;
     context.note(
         "Send the file to the operator, who closes the request with `remote-support request close FILE`.",
     );

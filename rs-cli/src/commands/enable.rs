@@ -6,21 +6,31 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use clap::Args;
+use rs_consent::conditions::Wait;
+use rs_consent::grant::GrantError;
 use rs_consent::keys::Fingerprint;
 use rs_consent::party::Method;
 use rs_consent::request::{Opening, RequestState};
-use rs_consent::store::{Act, ConsentStore};
-use rs_consent::{AccessLevel, Consent, Grant, Minutes, Now, RequestNumber, Terms, compat};
+use rs_consent::store::{Act, ConsentStore, StoreError};
+use rs_consent::{
+    AccessLevel, ApprovalRule, Conditions, Consent, Grant, GrantState, Minutes, Now, RequestNumber, Scope,
+    Terms, compat,
+};
 use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
 
 use crate::casefiles::{self, Paper};
 use crate::commands::relay::Side;
 use crate::commands::{access, request};
 use crate::context::Context;
 use crate::control::AgentControl as _;
+use crate::explain::ScopeArgs;
 use crate::network::{self, ProxyArgs};
 use crate::outcome::{ErrorCode, Failure, Outcome};
+use crate::output::{Record, Value, date};
+use crate::owner_policy::OwnerPolicy;
 use crate::prompt::{self, Answer, EnterMeans};
 use crate::relay_access::RelayAccess;
 use crate::state::Role;
@@ -69,6 +79,25 @@ pub struct EnableArgs {
     /// Confirm the desk's opening without being asked if the desk's key has this fingerprint, learned in another way.
     #[arg(long, value_name = "xxxx-xxxx-xxxx-xxxx", env = "REMOTE_SUPPORT_DESK_FINGERPRINT")]
     pub desk_fingerprint: Option<Fingerprint>,
+    /// What is narrowed besides the level.
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+    /// Which calls wait for your answer (`session approvals`): `never`; `releases`, before collected logs leave; or
+    /// `changes`, also before the state of the node is changed, such as by Stop-Service.
+    #[arg(
+        long,
+        value_name = "never|releases|changes",
+        default_value_t,
+        ignore_case = true,
+        env = "REMOTE_SUPPORT_REQUIRE_APPROVAL"
+    )]
+    pub require_approval: ApprovalRule,
+    /// Begin then and not at once, at most 30 days ahead; the minutes count from there. Nobody gets in before.
+    #[arg(long, value_name = "DATE", value_parser = crate::values::date, env = "REMOTE_SUPPORT_NOT_BEFORE")]
+    pub not_before: Option<DateTime<Utc>>,
+    /// Let the consent wait until somebody else approves of it with `remote-support approve`.
+    #[arg(long, env = "REMOTE_SUPPORT_SECOND_PERSON", value_parser = clap::builder::BoolishValueParser::new())]
+    pub second_person: bool,
     /// Agree to the terms without being asked.
     #[arg(long)]
     pub agree_to_remote_support_consent: bool,
@@ -78,6 +107,9 @@ pub struct EnableArgs {
     /// Let Enter mean Yes, as in the product's own prompt.
     #[arg(long, env = "REMOTE_SUPPORT_COMPAT_PROMPT", value_parser = clap::builder::BoolishValueParser::new())]
     pub compat_prompt: bool,
+    /// Check everything, show the terms and what would be granted, and change nothing.
+    #[arg(long, env = "REMOTE_SUPPORT_DRY_RUN", value_parser = clap::builder::BoolishValueParser::new())]
+    pub dry_run: bool,
 }
 
 /// Gives consent.
@@ -90,8 +122,12 @@ pub fn run(args: &EnableArgs, context: &mut Context) -> Result<Outcome, Failure>
     let requested = context.clock.now();
     let terms = Terms::azure_local();
     let method = method(args, &terms, context)?;
+    let conditions = conditions(args, context)?;
     let credential = credential(args, method, context)?;
     let (number, opening) = support_request(args, context)?;
+    if args.dry_run {
+        return preview(args, &terms, number, opening.as_ref(), conditions, context);
+    }
     if let Some(opening) = &opening
         && request::confirm_desk(opening, args.desk_fingerprint, context)? == Answer::No
     {
@@ -100,19 +136,113 @@ pub fn run(args: &EnableArgs, context: &mut Context) -> Result<Outcome, Failure>
     if agreement(args, method, &terms, context)? == Answer::No {
         return declined(args, context);
     }
-    let consent = Consent {
+    let choice = Choice {
         level: args.access_level,
         minutes: args.expire_in_minutes,
-        terms,
         request: number,
-        grantor: node::grantor(method),
-        catalog: explain::catalog(),
-        requested,
+        scope: scope(args),
+        approval: args.require_approval,
+        conditions,
     };
-    let grant = store(&consent, opening.as_ref(), credential.as_ref(), context)?;
-    report(&grant, context)?;
+    let consent = choice.consent(terms, method, requested);
+    let grant = give(&consent, opening.as_ref(), credential.as_ref(), context)?;
+    print(&grant, context)?;
     advise_on_network(context);
     Ok(Outcome::Done)
+}
+
+/// What somebody chose who is about to give consent.
+#[derive(Debug, Clone)]
+pub(crate) struct Choice {
+    pub(crate) level: AccessLevel,
+    pub(crate) minutes: Minutes,
+    /// The only request that it is for.
+    pub(crate) request: Option<RequestNumber>,
+    pub(crate) scope: Scope,
+    pub(crate) approval: ApprovalRule,
+    pub(crate) conditions: Conditions,
+}
+
+impl Choice {
+    /// The consent to it, by the account that runs this program, asked for at `requested`.
+    pub(crate) fn consent(self, terms: Terms, method: Method, requested: Now) -> Consent {
+        Consent {
+            level: self.level,
+            minutes: self.minutes,
+            terms,
+            request: self.request,
+            grantor: node::grantor(method),
+            catalog: explain::catalog(),
+            scope: self.scope,
+            approval: self.approval,
+            conditions: self.conditions,
+            requested,
+        }
+    }
+}
+
+/// Stores a consent that was given, and has the agent take it over: what `enable` and the page do.
+///
+/// # Errors
+///
+/// As [`run`].
+pub(crate) fn give(
+    consent: &Consent,
+    opening: Option<&Opening>,
+    credential: Option<&SecretString>,
+    context: &mut Context,
+) -> Result<Grant, Failure> {
+    let consent = under_policy(consent.clone(), context)?;
+    let grant = store(&consent, opening, credential, context)?;
+    tell(context);
+    Ok(grant)
+}
+
+/// The consent as the owner's policy has it: with a second person where it demands one.
+///
+/// # Errors
+///
+/// As [`OwnerPolicy::read`].
+pub(crate) fn under_policy(consent: Consent, context: &Context) -> Result<Consent, Failure> {
+    let conditions = conditions_under_policy(consent.conditions, consent.level, context)?;
+    Ok(Consent { conditions, ..consent })
+}
+
+fn conditions_under_policy(
+    conditions: Conditions,
+    level: AccessLevel,
+    context: &Context,
+) -> Result<Conditions, Failure> {
+    let policy = OwnerPolicy::read(&context.state.role(Role::Node))?;
+    let demanded = policy.second_person && level > AccessLevel::Diagnostics;
+    Ok(Conditions { second_person: conditions.second_person || demanded, ..conditions })
+}
+
+/// What the consent will wait for, if it can be given so at present.
+fn conditions(args: &EnableArgs, context: &Context) -> Result<Conditions, Failure> {
+    let asked = Conditions { not_before: args.not_before, second_person: args.second_person };
+    let conditions = conditions_under_policy(asked, args.access_level, context)?;
+    let now = context.clock.now();
+    conditions.check(&now).map_err(StoreError::from)?;
+    if conditions.wait()
+        && let Some(store) = node::existing_store(context)?
+        && store.held()?.is_none()
+        && store.grants(false, &now)?.iter().any(|grant| grant.state == GrantState::Active)
+    {
+        return Err(StoreError::from(GrantError::InForce).into());
+    }
+    Ok(conditions)
+}
+
+/// When the access ends that is asked for at `now`.
+fn end(args: &EnableArgs, now: DateTime<Utc>) -> DateTime<Utc> {
+    let begins = args.not_before.map_or(now, |begins| begins.max(now));
+    begins.checked_add_signed(args.expire_in_minutes.delta()).unwrap_or(begins)
+}
+
+/// What the consent narrows: each consent is asked for anew, so an earlier one does not count here.
+fn scope(args: &EnableArgs) -> Scope {
+    args.scope.scope(Scope::default())
 }
 
 /// How consent is given, if it can be given here at all.
@@ -124,7 +254,8 @@ fn method(args: &EnableArgs, terms: &Terms, context: &Context) -> Result<Method,
             .about(version)
             .next_step(format!("read the terms of version {} and agree to those", terms.version())));
     }
-    if args.agree_to_remote_support_consent || args.agree_to_terms.is_some() {
+    let asks_nothing = args.agree_to_remote_support_consent || args.agree_to_terms.is_some() || args.dry_run;
+    if asks_nothing {
         return Ok(Method::CommandLine);
     }
     if context.console.interactive {
@@ -143,15 +274,29 @@ fn credential(
 ) -> Result<Option<SecretString>, Failure> {
     let Some(path) = &args.sas_credential_file else { return Ok(None) };
     let text = read_credential(path, method, context)?;
+    check_credential(&text, |now| end(args, now), context)?;
+    Ok(Some(text))
+}
+
+/// Whether the relay would take the credential; notes where it ends before a consent that is asked for now and then `ends`.
+///
+/// # Errors
+///
+/// As [`credential::check`].
+pub(crate) fn check_credential(
+    text: &SecretString,
+    ends: impl FnOnce(DateTime<Utc>) -> DateTime<Utc>,
+    context: &mut Context,
+) -> Result<(), Failure> {
     let now = context.clock.now().wall;
-    let end = credential::check(&text, now)?;
-    if let Some(end) = end.filter(|end| *end < now + args.expire_in_minutes.delta()) {
+    let end = credential::check(text, now)?;
+    if let Some(end) = end.filter(|end| *end < ends(now)) {
         context.note(format!(
             "The relay credential ends at {}, before the consent does; nobody can connect after that.\n",
             compat::print_date(end)
         ));
     }
-    Ok(Some(text))
+    Ok(())
 }
 
 fn read_credential(path: &Path, method: Method, context: &mut Context) -> Result<SecretString, Failure> {
@@ -200,7 +345,12 @@ fn answered_here(context: &Context) -> Result<Option<PathBuf>, Failure> {
     Ok(first.filter(|_| answers.next().is_none()))
 }
 
-fn state_of(number: RequestNumber, context: &Context) -> Result<RequestState, Failure> {
+/// The state of a request that a consent may be for.
+///
+/// # Errors
+///
+/// [`ErrorCode::NotFound`]; [`ErrorCode::Refused`] for one that is closed.
+pub(crate) fn state_of(number: RequestNumber, context: &Context) -> Result<RequestState, Failure> {
     let known = node::existing_store(context)?.map(|store| store.request(number)).transpose()?.flatten();
     let known = known.ok_or_else(|| {
         Failure::new(ErrorCode::NotFound, "there is no such support request on this node")
@@ -215,6 +365,52 @@ fn state_of(number: RequestNumber, context: &Context) -> Result<RequestState, Fa
     }
 }
 
+/// What this consent would grant, checked as far as it can be without a change (U09).
+fn preview(
+    args: &EnableArgs,
+    terms: &Terms,
+    number: Option<RequestNumber>,
+    opening: Option<&Opening>,
+    conditions: Conditions,
+    context: &mut Context,
+) -> Result<Outcome, Failure> {
+    let now = context.clock.now();
+    let scope = scope(args);
+    let permits = explain::level(args.access_level, &scope);
+    context.show(format!("{}\n\n{permits}\n", terms.text().trim_end()))?;
+    let in_force = match node::existing_store(context)? {
+        Some(store) => store.grants(false, &now)?.into_iter().next(),
+        None => None,
+    };
+    let desk = opening.map(|opening| {
+        json!({ "name": opening.desk.name, "fingerprint": opening.desk.key.fingerprint().to_string() })
+    });
+    let mut shown = json!(terms.agreed());
+    shown["text"] = terms.text().into();
+    let record = Record::new()
+        .field("DryRun", true)
+        .field("AccessLevel", args.access_level.to_string())
+        .field("Minutes", args.expire_in_minutes.get())
+        .field("NotBefore", args.not_before)
+        .field("ExpiresAt", end(args, now.wall))
+        .field("SecondPerson", conditions.second_person)
+        .field("SupportRequest", number.map(|number| number.to_string()))
+        .field("RequireApproval", args.require_approval.as_str())
+        .field("Product", scope.product.to_string())
+        .field("StrictReadOnly", scope.strict_read_only)
+        .field("Replaces", in_force.map(|grant| grant.id.to_string()))
+        .extra("DeskToConfirm", desk.map_or(Value::None, Value::Json))
+        .extra(
+            "Commands",
+            u64::try_from(explain::permitted(args.access_level, &scope).count()).unwrap_or(u64::MAX),
+        )
+        .extra("Permits", permits)
+        .extra("Terms", shown);
+    context.print_one(&record)?;
+    context.note("This is what would be granted; nothing was changed.");
+    Ok(Outcome::Done)
+}
+
 /// Shows the terms and what the level permits, and asks, unless the answer was given beforehand.
 fn agreement(
     args: &EnableArgs,
@@ -223,7 +419,7 @@ fn agreement(
     context: &mut Context,
 ) -> Result<Answer, Failure> {
     context.show(terms.text().trim_end())?;
-    context.show(format!("\n{}\n", explain::level(args.access_level)))?;
+    context.show(format!("\n{}\n", explain::level(args.access_level, &scope(args))))?;
     if method == Method::CommandLine {
         return Ok(Answer::Yes);
     }
@@ -232,13 +428,27 @@ fn agreement(
     Ok(prompt::ask(&mut *console.input, &mut *console.err, compat::QUESTION, HELP, enter)?)
 }
 
-/// Nothing is granted. A node that has a store notes in its log that somebody was asked and said No.
-fn declined(args: &EnableArgs, context: &mut Context) -> Result<Outcome, Failure> {
+/// A node that has a store notes in its log that somebody was asked and said No.
+///
+/// # Errors
+///
+/// As [`node::existing_store`].
+pub(crate) fn note_declined(
+    level: AccessLevel,
+    minutes: Minutes,
+    method: Method,
+    context: &Context,
+) -> Result<(), Failure> {
     if let Some(store) = node::existing_store(context)? {
-        let by = node::grantor(Method::Prompt);
-        let act = Act::GrantDeclined { level: args.access_level, minutes: args.expire_in_minutes, by };
+        let act = Act::GrantDeclined { level, minutes, by: node::grantor(method) };
         store.note(act, &context.clock.now())?;
     }
+    Ok(())
+}
+
+/// Nothing is granted.
+fn declined(args: &EnableArgs, context: &mut Context) -> Result<Outcome, Failure> {
+    note_declined(args.access_level, args.expire_in_minutes, Method::Prompt, context)?;
     context.note("Remote Support was not enabled; nothing was changed.");
     Ok(Outcome::Declined)
 }
@@ -261,9 +471,26 @@ fn store(
         store.confirm_opening(opening, &now)?;
     }
     let grant = store.enable(consent, &now)?;
-    context.note(format!("{}\n", compat::ENABLED));
+    node::tell_root(&grant, context);
+    say_given(&grant, context);
     advise(&store, consent.request, context, &now)?;
     Ok(grant)
+}
+
+/// Says that the consent is in force, or what it waits for.
+pub(crate) fn say_given(grant: &Grant, context: &mut Context) {
+    let text = match grant.waits_for(&context.clock.now()) {
+        None => compat::ENABLED.to_owned(),
+        Some(Wait::Start(at)) => {
+            format!("The consent is recorded and begins at {}; nobody gets in before.", date(at))
+        }
+        Some(Wait::SecondPerson) => {
+            "The consent is recorded and waits for a second person: somebody else, at their own \
+                                     account, approves with `remote-support approve`. Nobody gets in before."
+                .to_owned()
+        }
+    };
+    context.note(format!("{text}\n"));
 }
 
 /// What is still missing before an engineer can connect.
@@ -277,8 +504,12 @@ fn advise(
     let fits = |number: RequestNumber| wanted.is_none_or(|wanted| wanted == number);
     if !requests.iter().any(|request| fits(request.number) && request.state() == RequestState::Open) {
         context.note(
-            "No support request is open, so nobody can connect yet: submit one with `remote-support request submit`, \
-             and confirm the desk's opening with `remote-support request confirm`.",
+            "No support request is open, so nobody can connect yet: submit one with `remote-support request submit --reason \
+             TEXT`, and confirm the desk's opening with `remote-support request confirm FILE`.",
+        );
+    } else {
+        context.note(
+            "See what engineers do with `remote-support session watch`; end all access with `remote-support disable`.",
         );
     }
     Ok(())
@@ -341,7 +572,8 @@ fn agents_word(context: &Context, until: Instant) -> AgentsWord {
     }
 }
 
-fn report(grant: &Grant, context: &mut Context) -> Result<(), Failure> {
+/// Tells the agent, and says what came of it.
+pub(crate) fn tell(context: &mut Context) {
     match node::notify(context) {
         Ok(Some(changed)) if changed.sessions_ended > 0 => context.note(format!(
             "{} sessions that the new consent does not permit were ended in {} ms.",
@@ -353,6 +585,9 @@ fn report(grant: &Grant, context: &mut Context) -> Result<(), Failure> {
         }
         Err(error) => context.note(format!("The consent is stored, but the agent was not told: {error}.")),
     }
+}
+
+pub(crate) fn print(grant: &Grant, context: &mut Context) -> Result<(), Failure> {
     let now = context.clock.now();
     let connection = access::Connection::of_agent(context, true);
     context.print_one(&access::record(grant, &connection, &now))

@@ -1,9 +1,10 @@
 //! `engineer init`: the key by which an engineer is known.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use rs_consent::SigningKey;
 
 use crate::context::Context;
+use crate::dry_run::{self, DryRun};
 use crate::keys;
 use crate::outcome::{Failure, Outcome};
 use crate::output::Record;
@@ -13,7 +14,15 @@ use crate::state::Role;
 #[derive(Debug, Subcommand)]
 pub enum EngineerCommand {
     /// Make the key, or show it where it has been made; the file engineer.pub goes to the desk.
-    Init,
+    Init(InitArgs),
+}
+
+/// Arguments of `engineer init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// Whether to look only.
+    #[command(flatten)]
+    pub dry_run: DryRun,
 }
 
 /// Runs an engineer command.
@@ -23,11 +32,16 @@ pub enum EngineerCommand {
 /// As [`keys::load_or_create`].
 pub fn run(command: &EngineerCommand, context: &mut Context) -> Result<Outcome, Failure> {
     match command {
-        EngineerCommand::Init => init(context),
+        EngineerCommand::Init(args) => init(args, context),
     }
 }
 
-fn init(context: &mut Context) -> Result<Outcome, Failure> {
+fn init(args: &InitArgs, context: &mut Context) -> Result<Outcome, Failure> {
+    if args.dry_run.dry_run {
+        let key = keys::load_public(&context.state, Role::Engineer)?;
+        let record = Record::new().field("PublicKey", key.map(|key| key.to_string()));
+        return dry_run::told(record.field("MakesKey", key.is_none()), context);
+    }
     let key: SigningKey = keys::load_or_create(&context.state, Role::Engineer)?;
     let file = context.state.role(Role::Engineer).file("engineer.pub");
     let record = Record::new()

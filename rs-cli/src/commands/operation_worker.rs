@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use clap::Args;
 use rs_session::operations::worker;
 
-use crate::context::Context;
 use crate::outcome::{ErrorCode, Exit, Failure, Outcome};
 
 /// Name of the command.
@@ -17,13 +16,9 @@ const NAME: &str = "operation-worker";
 #[derive(Debug, Args)]
 pub struct OperationWorkerArgs {}
 
-/// Runs it: reads a plan on standard input, answers on standard output.
-///
-/// # Errors
-///
-/// None; what goes wrong is the operation's own end.
-pub fn run(_args: &OperationWorkerArgs, _context: &mut Context) -> Result<Outcome, Failure> {
-    Ok(if worker::run() == ExitCode::SUCCESS { Outcome::Done } else { Outcome::Exit(Exit::Failed) })
+/// Runs it: reads a plan on standard input, answers on standard output. What goes wrong is the operation's own end.
+pub fn run(_args: &OperationWorkerArgs) -> Outcome {
+    if worker::run() == ExitCode::SUCCESS { Outcome::Done } else { Outcome::Exit(Exit::Failed) }
 }
 
 /// This program as a worker: its absolute path and the arguments.

@@ -1,7 +1,7 @@
 //! `proxy endpoints|allowlist|settings|check`: what must be reachable, whether a proxy's list lets it through, which proxy
 //! the node uses, and whether the network lets it through. Only `check` needs a network.
 
-mod check;
+pub(crate) mod check;
 mod settings;
 
 use std::io::{Read as _, Write as _};

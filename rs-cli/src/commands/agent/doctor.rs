@@ -1,4 +1,4 @@
-//! `agent doctor`: service, store, clock, disk, proxy, relay and catalog, each with what is wrong, why, and what to do.
+//! `agent doctor`: service, store, clock, disk, sandbox, proxy, relay and catalog, each with what is wrong, why, and what to do.
 //!
 //! It looks, and changes nothing: what is not there yet is not created.
 
@@ -6,13 +6,16 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rs_consent::{AccessLevel, Facts, GrantState};
+use rs_consent::{AccessLevel, Facts, GrantState, Scope};
 use rs_proxy::Severity;
 use rs_proxy::net::probe::Report;
 use rs_proxy::settings::Setting;
 use rs_relay::proto::Authority;
 use rs_session::operations::Catalog;
 
+use self::check::Check;
+use self::notices::notices;
+use self::sandbox::sandbox;
 use super::RunArgs;
 use crate::context::Context;
 use crate::control::{AgentControl as _, ControlError, Status};
@@ -21,6 +24,10 @@ use crate::output::{Record, date};
 use crate::relay_access::RelayAccess;
 use crate::state::Role;
 use crate::{credential, explain, files, network, node, platform};
+
+pub(crate) mod check;
+mod notices;
+mod sandbox;
 
 /// Longest look at the network.
 const NETWORK_MAX: Duration = Duration::from_secs(10);
@@ -45,11 +52,14 @@ const LOOK_AT_RELAY: &str = "see whether the relay runs, whether the way there i
 
 /// One thing that was looked at.
 #[derive(Debug)]
-struct Finding {
-    check: &'static str,
+pub(crate) struct Finding {
+    /// What was looked at.
+    pub(crate) check: Check,
     state: State,
-    text: String,
-    remedy: Option<String>,
+    /// What was found.
+    pub(crate) text: String,
+    /// What to do.
+    pub(crate) remedy: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,21 +80,36 @@ impl State {
 }
 
 impl Finding {
-    fn well(check: &'static str, text: impl Into<String>) -> Self {
+    /// How it is, in a word.
+    pub(crate) fn word(&self) -> &'static str {
+        self.state.word()
+    }
+
+    /// Something is wrong.
+    pub(crate) fn is_fault(&self) -> bool {
+        matches!(self.state, State::Fault(_))
+    }
+
+    /// Nothing is wrong, and something could be better.
+    pub(crate) fn is_advice(&self) -> bool {
+        self.state == State::Advice
+    }
+
+    fn well(check: Check, text: impl Into<String>) -> Self {
         Self { check, state: State::Well, text: text.into(), remedy: None }
     }
 
-    fn advice(check: &'static str, text: impl Into<String>, remedy: impl Into<String>) -> Self {
+    fn advice(check: Check, text: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { check, state: State::Advice, text: text.into(), remedy: Some(remedy.into()) }
     }
 
-    fn fault(check: &'static str, exit: Exit, text: impl Into<String>, remedy: impl Into<String>) -> Self {
+    fn fault(check: Check, exit: Exit, text: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { check, state: State::Fault(exit), text: text.into(), remedy: Some(remedy.into()) }
     }
 
     /// A failure as a fault; only damage and an unreachable network keep their exit code. `remedy` where the failure
     /// itself has none.
-    fn of(check: &'static str, failure: &Failure, remedy: &str) -> Self {
+    fn of(check: Check, failure: &Failure, remedy: &str) -> Self {
         let exit = match failure.exit() {
             exit @ (Exit::Integrity | Exit::Unreachable) => exit,
             _ => Exit::Failed,
@@ -95,7 +120,7 @@ impl Finding {
     fn record(&self) -> Record {
         let flat = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>().join(" ");
         Record::new()
-            .field("Check", self.check)
+            .field("Check", self.check.as_str())
             .field("Result", self.state.word())
             .field("Finding", flat(&self.text))
             .field("Remedy", self.remedy.as_deref().map(flat).filter(|remedy| !remedy.is_empty()))
@@ -108,16 +133,28 @@ impl Finding {
 ///
 /// [`ErrorCode::InvalidValue`](crate::outcome::ErrorCode) for a proxy that cannot be; where the output cannot be written.
 pub(super) fn run(args: &RunArgs, context: &mut Context) -> Result<Outcome, Failure> {
+    let findings = look(args, context)?;
+    context.print_all(&findings.iter().map(Finding::record).collect::<Vec<_>>())?;
+    Ok(outcome(&findings))
+}
+
+/// Looks at everything: what `agent doctor` and the page show.
+///
+/// # Errors
+///
+/// [`ErrorCode::InvalidValue`](crate::outcome::ErrorCode) for a proxy that cannot be.
+pub(crate) fn look(args: &RunArgs, context: &Context) -> Result<Vec<Finding>, Failure> {
     let relay = args.relay(context)?;
     let mut findings = Vec::new();
     let status = service(context, &mut findings);
     let facts = store(context, &mut findings);
     disk(context, &mut findings);
+    findings.push(sandbox());
     proxy(&relay, &mut findings);
     findings.extend(self::relay(&relay, status.as_ref(), context));
     findings.push(catalog(facts.as_ref(), context));
-    context.print_all(&findings.iter().map(Finding::record).collect::<Vec<_>>())?;
-    Ok(outcome(&findings))
+    findings.extend(notices(context));
+    Ok(findings)
 }
 
 /// The exit code of the worst fault.
@@ -132,7 +169,7 @@ fn service(context: &Context, findings: &mut Vec<Finding>) -> Option<Status> {
         Ok(status) => {
             let open = status.sessions.len();
             findings.push(Finding::well(
-                "service",
+                Check::Service,
                 format!(
                     "the agent answers: process {}, since {}, {open} session(s) open",
                     status.pid,
@@ -142,12 +179,12 @@ fn service(context: &Context, findings: &mut Vec<Finding>) -> Option<Status> {
             return Some(status);
         }
         Err(ControlError::NotRunning) => Finding::fault(
-            "service",
+            Check::Service,
             Exit::Unreachable,
             "no agent is running on this node: nobody can connect",
             START,
         ),
-        Err(error) => Finding::of("service", &error.into(), START),
+        Err(error) => Finding::of(Check::Service, &error.into(), START),
     };
     findings.push(finding);
     None
@@ -165,7 +202,7 @@ fn store(context: &Context, findings: &mut Vec<Finding>) -> Option<Facts> {
     match look() {
         Ok(None) => {
             findings.push(Finding::well(
-                "store",
+                Check::Store,
                 "there is none yet: nothing was ever granted or asked for here",
             ));
             findings.push(clock(None));
@@ -173,13 +210,13 @@ fn store(context: &Context, findings: &mut Vec<Finding>) -> Option<Facts> {
         }
         Ok(Some((facts, hold, grants, requests))) => {
             let text = format!("every row checks: {grants} consent(s) and {requests} support request(s)");
-            findings.push(Finding::well("store", text));
+            findings.push(Finding::well(Check::Store, text));
             findings.push(clock(hold.map(|hold| (date(hold.seen.wall), date(hold.found.wall)))));
             Some(facts)
         }
         Err(failure) => {
             let remedy = if failure.exit() == Exit::Integrity { RESTORE } else { TRY_STORE };
-            findings.push(Finding::of("store", &failure, remedy));
+            findings.push(Finding::of(Check::Store, &failure, remedy));
             None
         }
     }
@@ -187,9 +224,9 @@ fn store(context: &Context, findings: &mut Vec<Finding>) -> Option<Facts> {
 
 fn clock(hold: Option<(String, String)>) -> Finding {
     match hold {
-        None => Finding::well("clock", "it never went back while a consent was in force"),
+        None => Finding::well(Check::Clock, "it never went back while a consent was in force"),
         Some((seen, found)) => Finding::fault(
-            "clock",
+            Check::Clock,
             Exit::Failed,
             format!("it went back from {seen} to {found}: nobody is let in"),
             "set the clock if it is wrong, then confirm by enabling remote support again",
@@ -200,7 +237,7 @@ fn clock(hold: Option<(String, String)>) -> Finding {
 fn disk(context: &Context, findings: &mut Vec<Finding>) {
     let folder = context.state.role(Role::Node);
     if let Err(failure) = folder.check() {
-        findings.push(Finding::of("disk", &failure, MAKE_WRITABLE));
+        findings.push(Finding::of(Check::Disk, &failure, MAKE_WRITABLE));
         return;
     }
     let there = folder.path().ancestors().find(|path| path.is_dir()).unwrap_or_else(|| folder.path());
@@ -209,7 +246,7 @@ fn disk(context: &Context, findings: &mut Vec<Finding>) {
         findings.push(match sync(folder.path()) {
             Ok(took) => sync_time(took),
             Err(error) => {
-                Finding::of("disk", &Failure::io(folder.path(), "write a file in", error), MAKE_WRITABLE)
+                Finding::of(Check::Disk, &Failure::io(folder.path(), "write a file in", error), MAKE_WRITABLE)
             }
         });
     }
@@ -218,16 +255,16 @@ fn disk(context: &Context, findings: &mut Vec<Finding>) {
 fn space(free: Option<u64>, path: &Path) -> Finding {
     let remedy = "free some space there, or choose another volume with --state-dir";
     let Some(free) = free else {
-        return Finding::well("disk", "the system does not say how much space is left");
+        return Finding::well(Check::Disk, "the system does not say how much space is left");
     };
     let text = format!("{} MiB are free at {}", free >> 20, path.display());
     match free {
         free if free < FREE_FAULT_BYTES => {
             let text = format!("{text}; sessions end when their record cannot be written");
-            Finding::fault("disk", Exit::Failed, text, remedy)
+            Finding::fault(Check::Disk, Exit::Failed, text, remedy)
         }
-        free if free < FREE_ADVICE_BYTES => Finding::advice("disk", text, remedy),
-        _ => Finding::well("disk", text),
+        free if free < FREE_ADVICE_BYTES => Finding::advice(Check::Disk, text, remedy),
+        _ => Finding::well(Check::Disk, text),
     }
 }
 
@@ -248,36 +285,35 @@ fn sync(folder: &Path) -> std::io::Result<Duration> {
 fn sync_time(took: Duration) -> Finding {
     let text = format!("a durable write takes {} ms", took.as_millis());
     if took < SYNC_ADVICE {
-        return Finding::well("disk", text);
+        return Finding::well(Check::Disk, text);
     }
     let text = format!("{text}: every line of an engineer waits for at least one");
-    Finding::advice("disk", text, "choose a faster volume with --state-dir")
+    Finding::advice(Check::Disk, text, "choose a faster volume with --state-dir")
 }
 
 fn proxy(relay: &RelayAccess, findings: &mut Vec<Finding>) {
     let settings = match relay.way().settings() {
         Ok(settings) => settings,
-        Err(failure) => return findings.push(Finding::of("proxy", &failure, NAME_CREDENTIALS)),
+        Err(failure) => return findings.push(Finding::of(Check::Proxy, &failure, NAME_CREDENTIALS)),
     };
     match settings.winner() {
-        None => {
-            findings.push(Finding::well("proxy", "no setting names one: the network is reached directly"))
-        }
+        None => findings
+            .push(Finding::well(Check::Proxy, "no setting names one: the network is reached directly")),
         // Said below, with the reason.
         Some(Setting { problem: Some(_), .. }) => {}
         Some(Setting { source, proxy, .. }) => {
             let proxy = proxy.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
-            findings.push(Finding::well("proxy", format!("{proxy}, by {}", source.describe())));
+            findings.push(Finding::well(Check::Proxy, format!("{proxy}, by {}", source.describe())));
         }
     }
     // Only the setting that wins can keep the agent from connecting.
     let broken = settings.winner().and_then(|winner| winner.problem.as_ref());
     findings.extend(settings.findings.iter().map(|finding| match finding.severity {
-        Severity::Ok | Severity::Note => Finding::well("proxy", &*finding.text),
+        Severity::Ok | Severity::Note => Finding::well(Check::Proxy, &*finding.text),
         Severity::Failed | Severity::CouldNotRun if broken.is_some_and(|why| finding.text.contains(why)) => {
-            Finding::fault("proxy", Exit::Failed, &*finding.text, "write the proxy as http://HOST:PORT")
+            Finding::fault(Check::Proxy, Exit::Failed, &*finding.text, "write the proxy as http://HOST:PORT")
         }
-        _ => Finding::advice("proxy", &*finding.text, ""),
+        _ => Finding::advice(Check::Proxy, &*finding.text, ""),
     }));
 }
 
@@ -287,20 +323,23 @@ fn relay(access: &RelayAccess, status: Option<&Status>, context: &Context) -> Ve
             |failure| (failure.in_a_line(), failure.remedy().map(str::to_owned)),
             |_| Default::default(),
         );
-        return vec![Finding::advice("relay", text, remedy.unwrap_or_default())];
+        return vec![Finding::advice(Check::Relay, text, remedy.unwrap_or_default())];
     }
     let connection = match usable(access, context) {
         Ok(connection) => connection,
-        Err(failure) => return vec![Finding::of("relay", &failure, LOOK_AT_RELAY)],
+        Err(failure) => return vec![Finding::of(Check::Relay, &failure, LOOK_AT_RELAY)],
     };
     let place = format!("{} {}", connection.authority(), access.way().describe(connection.authority()));
     if status.is_some_and(|status| status.connection_status == "Connected") {
-        return vec![Finding::well("relay", format!("the agent is connected to {}", connection.authority()))];
+        return vec![Finding::well(
+            Check::Relay,
+            format!("the agent is connected to {}", connection.authority()),
+        )];
     }
     let mut findings = match asked(access, connection.authority()) {
-        Ok(Answer::Reached) => vec![Finding::well("relay", format!("{place} accepts connections"))],
+        Ok(Answer::Reached) => vec![Finding::well(Check::Relay, format!("{place} accepts connections"))],
         Ok(Answer::Probed(report)) => probed(&report, &place),
-        Err(failure) => vec![Finding::of("relay", &failure, LOOK_AT_RELAY)],
+        Err(failure) => vec![Finding::of(Check::Relay, &failure, LOOK_AT_RELAY)],
     };
     let said = status.and_then(|status| status.connection_error_message.as_deref());
     if let Some(said) =
@@ -309,7 +348,7 @@ fn relay(access: &RelayAccess, status: Option<&Status>, context: &Context) -> Ve
         let remedy =
             "see whether the credential is still good and is for this relay; support can hand out a new one";
         findings.push(Finding::fault(
-            "relay",
+            Check::Relay,
             Exit::Unreachable,
             format!("the agent is not connected: {said}"),
             remedy,
@@ -354,14 +393,18 @@ fn probed(report: &Report, place: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     for endpoint in &report.endpoints {
         findings.push(match endpoint.hop {
-            None => Finding::well("relay", format!("{place}: {}", endpoint.explanation)),
+            None => Finding::well(Check::Relay, format!("{place}: {}", endpoint.explanation)),
             Some(hop) => {
                 let text = format!("{place}: {hop}: {}", endpoint.explanation);
-                Finding::fault("relay", Exit::Unreachable, text, endpoint.fix.as_str())
+                Finding::fault(Check::Relay, Exit::Unreachable, text, endpoint.fix.as_str())
             }
         });
         let advice = |warning: &String| {
-            Finding::advice("relay", warning.as_str(), "look at each hop with `remote-support proxy check`")
+            Finding::advice(
+                Check::Relay,
+                warning.as_str(),
+                "look at each hop with `remote-support proxy check`",
+            )
         };
         findings.extend(endpoint.warnings.iter().map(advice));
     }
@@ -370,20 +413,31 @@ fn probed(report: &Report, place: &str) -> Vec<Finding> {
 
 fn catalog(facts: Option<&Facts>, context: &Context) -> Finding {
     let now = context.clock.now();
-    let count = |level| explain::permitted(level).count();
-    let (diagnostics, repair) = (count(AccessLevel::Diagnostics), count(AccessLevel::DiagnosticsRepair));
-    let text = format!("{diagnostics} commands at Diagnostics, {repair} at DiagnosticsRepair");
     let active = facts.and_then(|facts| facts.grant.as_ref());
     let active = active.filter(|grant| grant.state_at(&now) == GrantState::Active);
+    let scope = active.map_or_else(Scope::default, |grant| grant.scope.clone());
+    let count = |level| explain::permitted(level, &scope).count();
+    let (diagnostics, repair) = (count(AccessLevel::Diagnostics), count(AccessLevel::DiagnosticsRepair));
+    let text = format!("{diagnostics} commands at Diagnostics, {repair} at DiagnosticsRepair");
+    if explain::lists(&scope).is_none() {
+        return Finding::advice(
+            Check::Catalog,
+            format!(
+                "the consent in force names the lists of {}, which this program does not have",
+                scope.product
+            ),
+            "enable remote support again; until then sessions can run nothing",
+        );
+    }
     let shown = active.and_then(|grant| grant.catalog);
     if shown.is_some() && shown != explain::catalog() {
         return Finding::advice(
-            "catalog",
+            Check::Catalog,
             format!("{text}; the consent in force was given for another list than this program has"),
             "read what is permitted now with `remote-support operations`, and enable remote support again",
         );
     }
-    Finding::well("catalog", format!("{text}; list {}", Catalog::sha256().get(..16).unwrap_or_default()))
+    Finding::well(Check::Catalog, format!("{text}; list {}", Catalog::sha256().get(..16).unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -403,8 +457,11 @@ mod tests {
 
     #[test]
     fn l12_the_exit_code_is_that_of_the_worst_fault() {
-        let fault = |exit| Finding::fault("x", exit, "", "");
-        assert_eq!(outcome(&[Finding::well("x", ""), Finding::advice("x", "", "")]), Outcome::Done);
+        let fault = |exit| Finding::fault(Check::Disk, exit, "", "");
+        assert_eq!(
+            outcome(&[Finding::well(Check::Disk, ""), Finding::advice(Check::Disk, "", "")]),
+            Outcome::Done
+        );
         let mut findings = vec![fault(Exit::Unreachable)];
         for exit in [Exit::Unreachable, Exit::Failed, Exit::Integrity] {
             findings.insert(0, fault(exit));

@@ -149,7 +149,11 @@ pub(crate) fn no_copy(error: io::Error) -> Failure {
 fn session_failure(error: ConnectError) -> Failure {
     match error {
         ConnectError::Refused { code, message } => {
-            Failure::new(ErrorCode::Refused, format!("the node let nobody in ({code})")).because(message)
+            // A node of another version may say it in other words, which are shown as they are.
+            let cause = if message == code.explanation() { code.cause().to_owned() } else { message };
+            Failure::new(ErrorCode::Refused, format!("the node let nobody in ({code})"))
+                .because(cause)
+                .next_step(code.remedy())
         }
         ConnectError::Channel(ChannelError::Handshake(error)) => Failure::new(
             ErrorCode::Unreachable,

@@ -10,7 +10,8 @@ use rs_proxy::net::probe::{self, Comparison, EndpointReport, Plan, Progress, Qui
 use rs_proxy::net::{Deadlines, ResolveEntry, TrustError};
 use rs_proxy::{EndpointId, Hop, Profile, ProfileError, Severity, Target};
 
-use super::ProfileArgs;
+use super::{ProfileArgs, ProxyCommand};
+use crate::cli::Command;
 use crate::commands::relay::Side;
 use crate::context::Context;
 use crate::files;
@@ -99,6 +100,12 @@ pub(super) fn run(args: &CheckArgs, context: &mut Context) -> Result<Outcome, Fa
 }
 
 fn check(args: &CheckArgs, context: &mut Context) -> Result<Outcome, Failure> {
+    let report = probe(whole_plan(args, context)?, context)?;
+    print(&report, context)?;
+    Ok(outcome(&report))
+}
+
+fn whole_plan(args: &CheckArgs, context: &mut Context) -> Result<Plan, Failure> {
     let way = args.proxy.way()?;
     let mut plan = plan(args, &way, context)?;
     plan.resolve = args.resolve.iter().cloned().fold(plan.resolve, |mut resolve, entry| {
@@ -107,9 +114,21 @@ fn check(args: &CheckArgs, context: &mut Context) -> Result<Outcome, Failure> {
     });
     plan.deadlines = Deadlines::within(Duration::from_secs(args.timeout));
     plan.idle = args.idle.map(Duration::from_secs);
-    let report = probe(plan, context)?;
-    print(&report, context)?;
-    Ok(outcome(&report))
+    Ok(plan)
+}
+
+/// What the page's check asks: the same as `proxy check` without options but the proxy.
+///
+/// # Errors
+///
+/// As [`run`].
+pub(crate) fn plan_of_page(proxy: ProxyArgs, context: &mut Context) -> Result<Plan, Failure> {
+    let words = ["remote-support", "proxy", "check"].map(Into::into);
+    let Command::Proxy(ProxyCommand::Check(mut args)) = crate::parse_words(words)? else {
+        return Err(Failure::new(ErrorCode::Internal, "the check cannot be set up"));
+    };
+    args.proxy = proxy;
+    whole_plan(&args, context)
 }
 
 fn plan(args: &CheckArgs, way: &Way, context: &mut Context) -> Result<Plan, Failure> {
@@ -217,7 +236,8 @@ fn row(endpoint: &EndpointReport) -> Record {
         .field("Milliseconds", endpoint.millis)
 }
 
-fn word(endpoint: &EndpointReport) -> &'static str {
+/// Whether an endpoint is usable, in a word.
+pub(crate) fn word(endpoint: &EndpointReport) -> &'static str {
     match (endpoint.usable, endpoint.hop) {
         (true, _) => "yes",
         (false, Some(_)) => "no",
@@ -342,25 +362,40 @@ impl Drawing {
 
 impl Progress for Board {
     fn begin(&self, id: &EndpointId, hop: Hop) {
-        self.set(id, format!("{hop} ..."));
+        self.set(id, begins(hop));
     }
 
     fn step(&self, id: &EndpointId, step: &Step) {
-        let how = if step.passed { "passed" } else { "failed" };
-        self.set(id, format!("{} {how} after {} ms: {}", step.hop, step.millis, step.evidence));
+        self.set(id, stepped(step));
     }
 
     fn done(&self, endpoint: &EndpointReport) {
-        let hop = endpoint.hop.map_or_else(String::new, |hop| format!("{hop}: "));
-        let word = match word(endpoint) {
-            "yes" => "usable, ",
-            "no" => "NOT USABLE, ",
-            other => other,
-        };
-        let explanation =
-            if endpoint.probed || endpoint.hop.is_some() { endpoint.explanation.as_str() } else { "" };
-        self.set(&endpoint.id, format!("{word}{hop}{explanation}"));
+        self.set(&endpoint.id, finished(endpoint));
     }
+}
+
+/// A step that begins.
+pub(crate) fn begins(hop: Hop) -> String {
+    format!("{hop} ...")
+}
+
+/// A step that is over.
+pub(crate) fn stepped(step: &Step) -> String {
+    let how = if step.passed { "passed" } else { "failed" };
+    format!("{} {how} after {} ms: {}", step.hop, step.millis, step.evidence)
+}
+
+/// An endpoint that is done.
+pub(crate) fn finished(endpoint: &EndpointReport) -> String {
+    let hop = endpoint.hop.map_or_else(String::new, |hop| format!("{hop}: "));
+    let word = match word(endpoint) {
+        "yes" => "usable, ",
+        "no" => "NOT USABLE, ",
+        other => other,
+    };
+    let explanation =
+        if endpoint.probed || endpoint.hop.is_some() { endpoint.explanation.as_str() } else { "" };
+    format!("{word}{hop}{explanation}")
 }
 
 #[cfg(test)]
