@@ -8,10 +8,25 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    access, agent, completions, connect, demo, desk, disable, enable, engineer, history, operation_worker,
-    operations, proxy, relay, request, session,
+    access, agent, approve, completions, connect, console, demo, desk, diagnostic_data, disable, enable,
+    engineer, explain, forward, history, man_pages, node_log, operation_worker, operations, proxy, relay,
+    request, session,
 };
 use crate::output::OutputMode;
+
+/// Where to begin, below the list of commands.
+const FIRST_STEPS: &str = "\
+First steps:
+  see all of it on this machine    remote-support demo
+  owner of a node                  remote-support agent run
+                                   remote-support request submit --reason TEXT
+                                   remote-support enable --access-level Diagnostics
+                                   remote-support session watch
+                                   remote-support disable
+  support desk                     remote-support desk init, then desk open and desk assign
+  engineer                         remote-support engineer init, then connect
+  relay of your own                remote-support relay serve
+Each command says what comes next.";
 
 /// Remote support for Azure Local: consent, sessions on record, and a relay that can be self-hosted.
 ///
@@ -21,7 +36,13 @@ use crate::output::OutputMode;
 /// Exit codes: 0 done; 1 failed; 2 usage or invalid value; 3 declined or refused by consent; 4 not found;
 /// 5 network, relay or agent unreachable; 6 integrity check failed; 7 done in part.
 #[derive(Debug, Parser)]
-#[command(name = "remote-support", version, propagate_version = true, max_term_width = 120)]
+#[command(
+    name = "remote-support",
+    version,
+    propagate_version = true,
+    max_term_width = 120,
+    after_help = FIRST_STEPS
+)]
 pub struct Cli {
     /// Options of all commands.
     #[command(flatten)]
@@ -37,6 +58,14 @@ pub struct Global {
     /// Directory for keys, consents and records [default: that of the user, for root /var/lib/remote-support].
     #[arg(long, global = true, value_name = "DIR", env = "REMOTE_SUPPORT_STATE_DIR")]
     pub state_dir: Option<PathBuf>,
+    /// File with the key that closes the contents of records; made at first need, never in the state directory
+    /// [default: storage.key in the user's ~/.config/remote-support, for root in /etc/remote-support].
+    #[arg(long, global = true, value_name = "FILE", env = "REMOTE_SUPPORT_STORAGE_KEY_FILE")]
+    pub storage_key_file: Option<PathBuf>,
+    /// File with the passphrase that closes the contents of records, `-` for standard input; where the policy of the node
+    /// wants one.
+    #[arg(long, global = true, value_name = "FILE", env = "REMOTE_SUPPORT_STORAGE_PASSPHRASE_FILE")]
+    pub storage_passphrase_file: Option<PathBuf>,
     /// Form of the results.
     #[arg(
         long,
@@ -59,6 +88,9 @@ pub enum Command {
     /// Revoke consent and end all sessions; returns when they are down.
     #[command(visible_alias = "Disable-RemoteSupport", alias = "Disable-AzStackHCIRemoteSupport")]
     Disable(disable::DisableArgs),
+    /// Approve of a consent that waits for a second person, as that person.
+    #[command(visible_alias = "Approve-RemoteSupport")]
+    Approve(approve::ApproveArgs),
     /// List consents that are in force.
     #[command(visible_alias = "Get-RemoteSupportAccess", alias = "Get-AzStackHCIRemoteSupportAccess")]
     Access(access::AccessArgs),
@@ -68,9 +100,15 @@ pub enum Command {
         alias = "Get-AzStackHCIRemoteSupportSessionHistory"
     )]
     History(history::HistoryArgs),
-    /// Verify or end one session.
+    /// Watch, replay, verify or end sessions.
     #[command(subcommand)]
     Session(session::SessionCommand),
+    /// The node's log: who had access when, and a head of it for somebody else to keep.
+    #[command(subcommand)]
+    NodeLog(node_log::NodeLogCommand),
+    /// Collected logs: what is there, what left, and where it may go.
+    #[command(subcommand)]
+    DiagnosticData(diagnostic_data::DiagnosticDataCommand),
     /// Ask for support, and confirm the desk that answers.
     #[command(subcommand)]
     Request(request::RequestCommand),
@@ -87,19 +125,45 @@ pub enum Command {
     Engineer(engineer::EngineerCommand),
     /// Connect to a node as the assigned engineer.
     Connect(connect::ConnectArgs),
+    /// Serve the operator's page on this machine: status, grant, revoke, sessions, approvals, requests, proxy and health.
+    Console(console::ConsoleArgs),
     /// What must be reachable, and whether a proxy's list and the network let it through.
     #[command(subcommand)]
     Proxy(proxy::ProxyCommand),
+    /// Tell collectors (SIEM), programs and people what happens on this node.
+    #[command(subcommand, visible_alias = "notify")]
+    Forward(forward::ForwardCommand),
     /// A self-hosted relay and its credentials.
     #[command(subcommand)]
     Relay(relay::RelayCommand),
     /// Show the whole path on this machine: relay, node, desk, engineer, revoke and verification.
     Demo(demo::DemoArgs),
+    /// Say what a code or a message means, and what can be done.
+    Explain(explain::ExplainArgs),
     /// Print a completion script for a shell.
     Completions(completions::CompletionsArgs),
+    /// Write a manual page for each command.
+    ManPages(man_pages::ManPagesArgs),
     /// Runs one operation for the agent, in a process of its own.
     #[command(hide = true)]
     OperationWorker(operation_worker::OperationWorkerArgs),
+}
+
+impl Command {
+    /// Whether it works with the files of this node, and so with the rights of the account that they belong to.
+    pub(crate) fn works_in_state(&self) -> bool {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Agent(agent::AgentCommand::HandOver(_) | agent::AgentCommand::RootPart) => false,
+            Self::Operations(_)
+            | Self::Proxy(_)
+            | Self::Demo(_)
+            | Self::Completions(_)
+            | Self::ManPages(_)
+            | Self::OperationWorker(_) => false,
+            _ => true,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@
 //! of JSON, at most [`MESSAGE_BYTES_MAX`]. One request on a connection means that the caller's identity, which the
 //! kernel vouches for, is checked for each call (SEC40).
 
+mod message;
+
 use std::fs::File;
 use std::future::Future;
 use std::io;
@@ -14,15 +16,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use rs_consent::AccessLevel;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use rs_consent::party::Grantor;
+use rs_session::host::PendingApproval;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use uuid::Uuid;
 
+pub use self::message::{
+    API_VERSION, CODE_MALFORMED, CODE_VERSION, Changed, ConsoleOffer, ControlReply, ControlRequest,
+    EndedSession, OpenSession, SessionEnd, Status, Verdict, Version,
+};
+use crate::last_resort::{self, EndedAgent};
 use crate::outcome::{ErrorCode, Failure};
+use crate::output;
 use crate::platform::{self, ControlListener};
 use crate::state::RoleDir;
 
@@ -39,6 +47,15 @@ pub const REQUEST_WAIT: Duration = Duration::from_secs(5);
 /// longer is reported, not waited for.
 pub const REPLY_WAIT: Duration = Duration::from_secs(10);
 
+/// After this time without an answer the agent is asked whether it lives, and again as often.
+pub const PROBE_AFTER: Duration = Duration::from_secs(1);
+
+/// Within this time an agent that lives has said so, however busy it is with what it was asked before.
+pub const PROBE_WAIT: Duration = Duration::from_millis(1500);
+
+/// Most columns of an unknown request's name that are repeated to whoever sent it.
+const NAME_CHARS_SHOWN: usize = 64;
+
 /// How soon the next call is taken after one could not be.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -47,97 +64,6 @@ pub const SOCKET_NAME: &str = "control.sock";
 
 /// Name of the file whose lock makes an agent the only one of its node.
 const LOCK_NAME: &str = "agent.lock";
-
-/// What a command asks of the agent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "request", rename_all = "kebab-case", rename_all_fields = "camelCase", deny_unknown_fields)]
-#[non_exhaustive]
-pub enum ControlRequest {
-    /// The store has changed: read it, end what is no longer permitted, and answer when that is done.
-    Changed {},
-    /// Shut the gate and end all sessions as revoked, whatever the store says: the operator revokes, and the store
-    /// cannot be written (SEC11). Answered as [`ControlRequest::Changed`].
-    Shut {},
-    /// Say how things stand.
-    Status {},
-    /// End one session; the grant stands.
-    EndSession {
-        /// The session.
-        session_id: Uuid,
-    },
-}
-
-/// What the agent answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "reply", rename_all = "kebab-case", rename_all_fields = "camelCase", deny_unknown_fields)]
-#[non_exhaustive]
-pub enum ControlReply {
-    /// To [`ControlRequest::Changed`] and [`ControlRequest::Shut`].
-    Changed(Changed),
-    /// To [`ControlRequest::Status`].
-    Status(Status),
-    /// To [`ControlRequest::EndSession`].
-    EndSession(SessionEnd),
-    /// The request could not be carried out.
-    Failed {
-        /// Kebab-case code.
-        code: String,
-        /// What happened, for people.
-        message: String,
-    },
-}
-
-/// How a change of the store took effect.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Changed {
-    /// Sessions that this change ended.
-    pub sessions_ended: u32,
-    /// Sessions that should have ended and have not yet; 0 where all is well.
-    pub sessions_still_ending: u32,
-    /// From the request to the end of the last session, in milliseconds.
-    pub elapsed_ms: u64,
-}
-
-/// How the agent stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Status {
-    /// Process id.
-    pub pid: u32,
-    /// Start of the agent.
-    pub started_at: DateTime<Utc>,
-    /// Connection to the relay in one word: `NotConnected`, `Connecting`, `Connected`.
-    pub connection_status: String,
-    /// The last trouble with the relay.
-    pub connection_error_message: Option<String>,
-    /// Sessions that are open.
-    pub sessions: Vec<OpenSession>,
-}
-
-/// One open session.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct OpenSession {
-    /// The session.
-    pub session_id: Uuid,
-    /// Who is connected, as named in the assignment.
-    pub engineer: String,
-    /// The level in force.
-    pub access_level: AccessLevel,
-    /// Start of the session.
-    pub started_at: DateTime<Utc>,
-}
-
-/// What became of one session.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct SessionEnd {
-    /// It was open and has been ended; false where there is no such session.
-    pub ended: bool,
-    /// From the request to the end, in milliseconds.
-    pub elapsed_ms: u64,
-}
 
 /// Why the agent could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -194,12 +120,13 @@ pub trait AgentControl {
     /// [`ControlError`]; the change in the store stands all the same.
     fn notify_changed(&self) -> Result<Changed, ControlError>;
 
-    /// Ends all access although the store cannot be written; returns when that is done.
+    /// Ends all access although the store cannot be written; returns when that is done. The agent writes the revocation
+    /// as soon as it can.
     ///
     /// # Errors
     ///
     /// [`ControlError`].
-    fn shut(&self) -> Result<Changed, ControlError>;
+    fn shut(&self, by: &Grantor) -> Result<Changed, ControlError>;
 
     /// Asks how the agent stands.
     ///
@@ -214,6 +141,34 @@ pub trait AgentControl {
     ///
     /// [`ControlError`].
     fn end_session(&self, session_id: Uuid) -> Result<SessionEnd, ControlError>;
+
+    /// Asks which calls wait for the operator; none where no agent runs.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`].
+    fn approvals(&self) -> Result<Vec<PendingApproval>, ControlError>;
+
+    /// Answers a call that waits; false where none does (any more).
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`].
+    fn answer(&self, approval_id: Uuid, verdict: Verdict) -> Result<bool, ControlError>;
+
+    /// Asks what the agent speaks; an agent from before there was this question has an answer too.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`].
+    fn version(&self) -> Result<Version, ControlError>;
+
+    /// Asks for a code for the page that the agent serves; none where it serves none, or does not know of any.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`].
+    fn console_code(&self) -> Result<Option<ConsoleOffer>, ControlError>;
 }
 
 /// The agent behind the control socket of a node's folder.
@@ -233,10 +188,22 @@ impl SocketControl {
     fn ask(&self, request: &ControlRequest) -> Result<ControlReply, ControlError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
-            timeout(self.wait, exchange(&self.path, request))
-                .await
-                .map_err(|_| ControlError::NoAnswer(self.wait))?
+            tokio::select! {
+                answer = timeout(self.wait, exchange(&self.path, request)) => {
+                    answer.map_err(|_| ControlError::NoAnswer(self.wait))?
+                }
+                waited = stuck(&self.path) => Err(ControlError::NoAnswer(waited)),
+            }
         })
+    }
+
+    /// Ends an agent that does not answer, with everything that it runs; see [`last_resort`].
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`].
+    pub fn end_agent(&self) -> Result<EndedAgent, ControlError> {
+        last_resort::end_agent(&self.path)
     }
 }
 
@@ -248,8 +215,8 @@ impl AgentControl for SocketControl {
         }
     }
 
-    fn shut(&self) -> Result<Changed, ControlError> {
-        match self.ask(&ControlRequest::Shut {})? {
+    fn shut(&self, by: &Grantor) -> Result<Changed, ControlError> {
+        match self.ask(&ControlRequest::Shut { by: by.clone() })? {
             ControlReply::Changed(changed) => Ok(changed),
             other => Err(unexpected(other)),
         }
@@ -268,12 +235,56 @@ impl AgentControl for SocketControl {
             other => Err(unexpected(other)),
         }
     }
+
+    fn approvals(&self) -> Result<Vec<PendingApproval>, ControlError> {
+        match self.ask(&ControlRequest::Approvals {}) {
+            Ok(ControlReply::Approvals { waiting }) => Ok(waiting),
+            Ok(other) => Err(unexpected(other)),
+            Err(ControlError::NotRunning) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn answer(&self, approval_id: Uuid, verdict: Verdict) -> Result<bool, ControlError> {
+        match self.ask(&ControlRequest::Answer { approval_id, verdict }) {
+            Ok(ControlReply::Answer { taken }) => Ok(taken),
+            Ok(other) => Err(unexpected(other)),
+            Err(ControlError::NotRunning) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn version(&self) -> Result<Version, ControlError> {
+        match self.ask(&ControlRequest::Version {})? {
+            ControlReply::Version(version) => Ok(version),
+            ControlReply::Failed { code, .. } if code == CODE_VERSION => Ok(Version::before_the_question()),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    fn console_code(&self) -> Result<Option<ConsoleOffer>, ControlError> {
+        match self.ask(&ControlRequest::ConsoleCode {})? {
+            ControlReply::ConsoleCode { offer } => Ok(offer),
+            ControlReply::Failed { code, .. } if code == CODE_VERSION => Ok(None),
+            other => Err(unexpected(other)),
+        }
+    }
 }
 
 fn unexpected(reply: ControlReply) -> ControlError {
     match reply {
         ControlReply::Failed { code, message } => ControlError::Failed { code, message },
         _ => ControlError::Unexpected,
+    }
+}
+
+/// Returns when the agent does not even say how it stands: it was stopped, or it hangs.
+async fn stuck(path: &Path) -> Duration {
+    loop {
+        tokio::time::sleep(PROBE_AFTER).await;
+        if timeout(PROBE_WAIT, exchange(path, &ControlRequest::Status {})).await.is_err() {
+            return PROBE_AFTER + PROBE_WAIT;
+        }
     }
 }
 
@@ -309,20 +320,24 @@ async fn write_message(
 }
 
 async fn read_message<T: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin)) -> Result<T, ControlError> {
+    serde_json::from_slice(&read_body(stream).await?).map_err(ControlError::Malformed)
+}
+
+async fn read_body(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, ControlError> {
     let found = usize::try_from(stream.read_u32().await?).unwrap_or(usize::MAX);
     if found > MESSAGE_BYTES_MAX {
         return Err(ControlError::TooLong { found });
     }
     let mut body = vec![0; found];
     stream.read_exact(&mut body).await?;
-    serde_json::from_slice(&body).map_err(ControlError::Malformed)
+    Ok(body)
 }
 
 /// Who calls, as the operating system vouches for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
     name: String,
-    permitted: bool,
+    pub(crate) permitted: bool,
 }
 
 impl Peer {
@@ -414,19 +429,38 @@ where
     H: Fn(Peer, ControlRequest) -> F,
     F: Future<Output = ControlReply>,
 {
-    let request = timeout(REQUEST_WAIT, read_message(&mut stream)).await;
-    let reply = match request.map_err(|_| ControlError::NoAnswer(REQUEST_WAIT))? {
+    let body = timeout(REQUEST_WAIT, read_body(&mut stream)).await;
+    let body = body.map_err(|_| ControlError::NoAnswer(REQUEST_WAIT))??;
+    let reply = match serde_json::from_slice(&body) {
         Ok(request) => handler(peer, request).await,
-        Err(ControlError::Malformed(_)) => {
-            let message =
-                "this agent does not know the request; commands and agent may differ in version".to_owned();
-            ControlReply::Failed { code: "version".to_owned(), message }
-        }
-        Err(error) => return Err(error),
+        Err(error) => refusal(&body, &error),
     };
     timeout(REQUEST_WAIT, write_message(&mut stream, &reply))
         .await
         .map_err(|_| ControlError::NoAnswer(REQUEST_WAIT))?
+}
+
+/// Why a request is not understood: it is another's, or its form is.
+fn refusal(body: &[u8], error: &serde_json::Error) -> ControlReply {
+    let value: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let name = value.as_ref().and_then(|value| value.get("request")?.as_str());
+    let (code, message) = match name {
+        Some(name) if ControlRequest::NAMES.contains(&name) => (
+            CODE_MALFORMED,
+            format!("the request `{name}` is not in the form that this agent knows: {error}"),
+        ),
+        Some(name) => (
+            CODE_VERSION,
+            format!(
+                "this agent does not know the request `{}`; it speaks version {API_VERSION} of the local interface and \
+                 knows {}. Commands and agent may differ in version: restart the agent after an update",
+                output::cut(&output::safe(name), NAME_CHARS_SHOWN),
+                ControlRequest::NAMES.join(", ")
+            ),
+        ),
+        None => (CODE_MALFORMED, "a request is a JSON object with its name in `request`".to_owned()),
+    };
+    ControlReply::Failed { code: code.to_owned(), message }
 }
 
 fn lock(path: &Path) -> Result<File, Failure> {
@@ -447,177 +481,6 @@ fn lock(path: &Path) -> Result<File, Failure> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use serde_json::json;
-
-    use super::*;
-    use crate::state::{Role, StateDir};
-
-    #[test]
-    fn messages_have_the_agreed_form() {
-        let id = Uuid::from_u128(7);
-        for (request, expected) in [
-            (ControlRequest::Changed {}, json!({"request": "changed"})),
-            (ControlRequest::Shut {}, json!({"request": "shut"})),
-            (ControlRequest::Status {}, json!({"request": "status"})),
-            (
-                ControlRequest::EndSession { session_id: id },
-                json!({"request": "end-session", "sessionId": id}),
-            ),
-        ] {
-            assert_eq!(serde_json::to_value(&request).expect("json"), expected);
-            assert_eq!(serde_json::from_value::<ControlRequest>(expected).expect("reads back"), request);
-        }
-        let reply =
-            ControlReply::Changed(Changed { sessions_ended: 2, sessions_still_ending: 0, elapsed_ms: 41 });
-        let expected =
-            json!({"reply": "changed", "sessionsEnded": 2, "sessionsStillEnding": 0, "elapsedMs": 41});
-        assert_eq!(serde_json::to_value(&reply).expect("json"), expected);
-        assert_eq!(serde_json::from_value::<ControlReply>(expected).expect("reads back"), reply);
-    }
-
-    #[test]
-    fn sec02_no_request_can_make_or_widen_a_consent() {
-        for foreign in
-            [json!({"request": "enable"}), json!({"request": "changed", "accessLevel": "Diagnostics"})]
-        {
-            assert!(serde_json::from_value::<ControlRequest>(foreign).is_err());
-        }
-    }
-
-    fn node() -> (tempfile::TempDir, RoleDir) {
-        let directory = tempfile::tempdir().expect("a directory");
-        let node = StateDir::new(Some(directory.path().join("s"))).expect("a path").role(Role::Node);
-        (directory, node)
-    }
-
-    async fn serve_one_answer(node: &RoleDir) -> tokio::task::JoinHandle<io::Result<()>> {
-        let server = ControlServer::bind(node).expect("bound");
-        tokio::spawn(server.serve(|_, request| async move {
-            match request {
-                ControlRequest::Changed {} => {
-                    ControlReply::Changed(Changed { sessions_ended: 3, ..Changed::default() })
-                }
-                _ => ControlReply::Failed { code: "test".into(), message: "not in this test".into() },
-            }
-        }))
-    }
-
-    async fn ask(node: &RoleDir, request: &ControlRequest) -> Result<ControlReply, ControlError> {
-        exchange(&node.file(SOCKET_NAME), request).await
-    }
-
-    #[tokio::test]
-    async fn an_agent_answers_and_a_missing_one_is_told_apart() {
-        let (_directory, node) = node();
-        assert!(matches!(ask(&node, &ControlRequest::Changed {}).await, Err(ControlError::NotRunning)));
-        let server = serve_one_answer(&node).await;
-        let reply = ask(&node, &ControlRequest::Changed {}).await.expect("answered");
-        assert_eq!(reply, ControlReply::Changed(Changed { sessions_ended: 3, ..Changed::default() }));
-        assert!(matches!(ask(&node, &ControlRequest::Status {}).await, Ok(ControlReply::Failed { .. })));
-        server.abort();
-    }
-
-    #[tokio::test]
-    async fn an_agent_that_is_stuck_is_not_waited_for() {
-        let (_directory, node) = node();
-        let server = ControlServer::bind(&node).expect("bound");
-        let server = tokio::spawn(server.serve(|_, _| std::future::pending()));
-        let control = SocketControl { path: node.file(SOCKET_NAME), wait: Duration::from_millis(20) };
-        let answer = tokio::task::spawn_blocking(move || control.notify_changed()).await.expect("no panic");
-        assert!(matches!(answer, Err(ControlError::NoAnswer(_))), "{answer:?}");
-        server.abort();
-    }
-
-    #[tokio::test]
-    async fn a_node_has_one_agent_and_a_dead_one_leaves_the_place_free() {
-        let (_directory, node) = node();
-        let first = ControlServer::bind(&node).expect("bound");
-        let failure = ControlServer::bind(&node).expect_err("taken");
-        assert_eq!(failure.code(), ErrorCode::AgentUnreachable);
-        drop(first);
-        std::fs::write(node.file(SOCKET_NAME), "left behind").expect("own folder");
-        ControlServer::bind(&node).expect("free again");
-    }
-
-    #[cfg(unix)]
-    #[tokio::test]
-    async fn sec40_the_socket_is_the_owners_only() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let (_directory, node) = node();
-        let _server = ControlServer::bind(&node).expect("bound");
-        let mode = node.file(SOCKET_NAME).metadata().expect("there").permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-    }
-
-    #[cfg(unix)]
-    const CALLED: &str = "REMOTE_SUPPORT_TEST_SOCKET";
-
-    /// Not a test of its own: what another user does in the test below.
-    #[cfg(unix)]
-    #[test]
-    #[ignore = "started by sec40_another_user_is_hung_up_on_even_where_the_modes_let_it_in"]
-    fn sec40_call_from_another_process() {
-        let Some(path) = std::env::var_os(CALLED) else { return };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
-        println!("{:?}", runtime.block_on(exchange(Path::new(&path), &ControlRequest::Changed {})));
-    }
-
-    /// The modes of files are opened wide, so that the check of the caller's identity is all there is. Another user can
-    /// only be played by root; without root the decision alone is tested, in the platform's module.
-    #[cfg(unix)]
-    #[tokio::test]
-    async fn sec40_another_user_is_hung_up_on_even_where_the_modes_let_it_in() {
-        use std::os::unix::fs::PermissionsExt as _;
-        use std::os::unix::process::CommandExt as _;
-        const NOBODY: u32 = 65_534;
-        if !rustix::process::geteuid().is_root() {
-            return;
-        }
-        let (directory, node) = node();
-        let server = serve_one_answer(&node).await;
-        for folder in [directory.path(), &directory.path().join("s"), node.path()] {
-            std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).expect("own directory");
-        }
-        let socket = node.file(SOCKET_NAME);
-        std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o666)).expect("own socket");
-        let program = directory.path().join("caller");
-        std::fs::copy(std::env::current_exe().expect("this test"), &program).expect("own directory");
-        for (user, answered) in [(0, true), (NOBODY, false)] {
-            let mut caller = tokio::process::Command::new(&program);
-            caller.args([
-                "--ignored",
-                "--exact",
-                "--nocapture",
-                "control::tests::sec40_call_from_another_process",
-            ]);
-            caller.env(CALLED, &socket).current_dir("/").as_std_mut().uid(user);
-            let output = caller.output().await.expect("starts");
-            let said = String::from_utf8_lossy(&output.stdout).into_owned();
-            assert_eq!(said.contains("Ok(Changed("), answered, "uid {user}: {said}");
-            assert_eq!(said.contains("Err(NotAccepted)"), !answered, "uid {user}: {said}");
-        }
-        server.abort();
-    }
-
-    #[tokio::test]
-    async fn sec43_a_message_at_the_limit_passes_and_one_past_it_takes_no_memory() {
-        let text = "x".repeat(MESSAGE_BYTES_MAX - 2);
-        let (mut near, mut far) = tokio::io::duplex(2 * MESSAGE_BYTES_MAX);
-        write_message(&mut near, &text).await.expect("at the limit");
-        assert_eq!(read_message::<String>(&mut far).await.expect("at the limit"), text);
-        let refused = write_message(&mut near, &(text + "x")).await;
-        assert!(matches!(refused, Err(ControlError::TooLong { found }) if found == MESSAGE_BYTES_MAX + 1));
-        near.write_all(&u32::MAX.to_be_bytes()).await.expect("a length alone");
-        assert!(matches!(read_message::<String>(&mut far).await, Err(ControlError::TooLong { .. })));
-    }
-
-    proptest! {
-        #[test]
-        fn sec44_any_bytes_are_answered(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
-            let _ = runtime.block_on(read_message::<ControlRequest>(&mut &bytes[..]));
-        }
-    }
-}
+mod schema_tests;
+#[cfg(test)]
+mod tests;

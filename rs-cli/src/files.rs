@@ -21,10 +21,24 @@ pub const SECRET_BYTES_MAX: usize = 16 * 1024;
 ///
 /// [`ErrorCode::NotFound`], [`ErrorCode::Io`], or [`ErrorCode::InvalidFile`] where the file is longer.
 pub fn read(path: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {
-    let file = File::open(path).map_err(|error| Failure::io(path, "read the file", error))?;
+    let opened = platform::on_behalf(path, || File::open(path));
+    let file = opened.map_err(|error| Failure::io(path, "read the file", error))?;
     let mut content = Vec::new();
     bounded(file, &path.display().to_string(), bytes_max, &mut content)?;
     Ok(content)
+}
+
+/// Whether a file begins with these bytes.
+///
+/// # Errors
+///
+/// [`ErrorCode::NotFound`] or [`ErrorCode::Io`].
+pub fn begins_with(path: &Path, bytes: &[u8]) -> Result<bool, Failure> {
+    let mut begin = Vec::with_capacity(bytes.len());
+    platform::on_behalf(path, || File::open(path))
+        .and_then(|file| file.take(bytes.len() as u64).read_to_end(&mut begin))
+        .map_err(|error| Failure::io(path, "read the file", error))?;
+    Ok(begin == bytes)
 }
 
 fn bounded(source: impl Read, name: &str, bytes_max: usize, content: &mut Vec<u8>) -> Result<(), Failure> {
@@ -78,7 +92,8 @@ fn secret(source: impl Read, name: &str) -> Result<SecretString, Failure> {
 ///
 /// [`ErrorCode::Io`]; `AlreadyExists` as the cause where the name is taken (the file there stays as it is).
 pub fn write_secret(path: &Path, content: &[u8]) -> Result<(), Failure> {
-    create_secret(path, content).map_err(|error| Failure::io(path, "write the file", error))
+    platform::on_behalf(path, || create_secret(path, content))
+        .map_err(|error| Failure::io(path, "write the file", error))
 }
 
 /// As [`write_secret`], and tells a taken name apart: `false` where somebody was there first.
@@ -87,7 +102,7 @@ pub fn write_secret(path: &Path, content: &[u8]) -> Result<(), Failure> {
 ///
 /// [`ErrorCode::Io`].
 pub fn write_secret_once(path: &Path, content: &[u8]) -> Result<bool, Failure> {
-    match create_secret(path, content) {
+    match platform::on_behalf(path, || create_secret(path, content)) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         written => written.map(|()| true).map_err(|error| Failure::io(path, "write the file", error)),
     }
@@ -109,7 +124,7 @@ fn create_secret(path: &Path, content: &[u8]) -> io::Result<()> {
 ///
 /// [`ErrorCode::Io`].
 pub fn replace_secret(path: &Path, content: &[u8]) -> Result<(), Failure> {
-    replace(path, content, platform::create_private)
+    platform::on_behalf(path, || replace(path, content, platform::create_private))
         .map_err(|error| Failure::io(path, "write the file", error))
 }
 
@@ -120,7 +135,8 @@ pub fn replace_secret(path: &Path, content: &[u8]) -> Result<(), Failure> {
 /// [`ErrorCode::Io`].
 pub fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
     let create = |path: &Path| OpenOptions::new().write(true).create_new(true).open(path);
-    replace(path, content, create).map_err(|error| Failure::io(path, "write the file", error))
+    platform::on_behalf(path, || replace(path, content, create))
+        .map_err(|error| Failure::io(path, "write the file", error))
 }
 
 fn replace(path: &Path, content: &[u8], create: impl Fn(&Path) -> io::Result<File>) -> io::Result<()> {
@@ -128,8 +144,29 @@ fn replace(path: &Path, content: &[u8], create: impl Fn(&Path) -> io::Result<Fil
     let mut file = create(&draft.path)?;
     file.write_all(content)?;
     file.sync_all()?;
-    fs::rename(&draft.path, path)?;
+    rename(&draft.path, path)?;
     sync_parent(path)
+}
+
+/// Gives a file its name, which another one may have.
+#[cfg(not(windows))]
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)
+}
+
+/// As elsewhere; Windows refuses it for the moment in which somebody else renames or scans the same file, so it is tried for up
+/// to half a second.
+#[cfg(windows)]
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    const PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
+    const TRIES: u32 = 50;
+    for _ in 1..TRIES {
+        match fs::rename(from, to) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => std::thread::sleep(PAUSE),
+            renamed => return renamed,
+        }
+    }
+    fs::rename(from, to)
 }
 
 /// A file beside the one to be written, removed when it is no longer needed.

@@ -20,3 +20,28 @@ pub(crate) fn to_stderr() {
         .with_target(false)
         .try_init();
 }
+
+/// As [`to_stderr`], to a file.
+#[cfg(windows)]
+pub(crate) fn to_file(log: crate::log_file::LogFile) {
+    let filter =
+        EnvFilter::try_from_env("REMOTE_SUPPORT_LOG").unwrap_or_else(|_| EnvFilter::new(FILTER_DEFAULT));
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(move || log.clone())
+        .with_ansi(false)
+        .with_target(false)
+        .try_init();
+}
+
+/// As [`to_stderr`], one JSON object an event, for programs.
+pub(crate) fn json_to_stderr() {
+    let filter =
+        EnvFilter::try_from_env("REMOTE_SUPPORT_LOG").unwrap_or_else(|_| EnvFilter::new(FILTER_DEFAULT));
+    let _ = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .try_init();
+}

@@ -133,9 +133,17 @@ impl Way {
     ///
     /// As [`Way::settings`].
     pub fn dialer(&self) -> Result<Arc<dyn Dialer>, Failure> {
+        Ok(Arc::new(ProxyDialer { dialer: self.plain_dialer()?, refused: Mutex::default() }))
+    }
+
+    /// Opens streams this way to any host.
+    ///
+    /// # Errors
+    ///
+    /// As [`Way::settings`].
+    pub fn plain_dialer(&self) -> Result<rs_proxy::net::Dialer, Failure> {
         let dialer = rs_proxy::net::Dialer::new(self.settings()?, trust(None)?);
-        let dialer = dialer.with_deadlines(Deadlines::within(DIAL_MAX));
-        Ok(Arc::new(ProxyDialer { dialer, refused: Mutex::default() }))
+        Ok(dialer.with_deadlines(Deadlines::within(DIAL_MAX)))
     }
 
     /// How a relay is reached, in words.

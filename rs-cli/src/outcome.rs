@@ -28,6 +28,52 @@ pub enum Exit {
     Partial = 7,
 }
 
+impl Exit {
+    /// Every exit code.
+    pub const ALL: &[Self] = &[
+        Self::Done,
+        Self::Failed,
+        Self::Usage,
+        Self::Refused,
+        Self::NotFound,
+        Self::Unreachable,
+        Self::Integrity,
+        Self::Partial,
+    ];
+
+    /// What it means, as a sentence without full stop.
+    #[must_use]
+    pub const fn cause(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed for a reason that has no code of its own",
+            Self::Usage => "wrong usage, or a value outside its range",
+            Self::Refused => "declined by the person asked, or refused for want of consent",
+            Self::NotFound => "no such grant, request, session or file",
+            Self::Unreachable => "network, relay or agent cannot be reached",
+            Self::Integrity => "a signature, checksum or chain does not hold, or something cannot be proved",
+            Self::Partial => "done in part; what failed has been printed",
+        }
+    }
+
+    /// What can be done, as a sentence without full stop.
+    #[must_use]
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::Done => "nothing is to be done",
+            Self::Failed => "read the message; the code in its brackets is explained here",
+            Self::Usage => "correct the command as the message says",
+            Self::Refused => "the code in the message says which piece is missing",
+            Self::NotFound => "list what there is, and name it as it stands there",
+            Self::Unreachable => {
+                "look with `remote-support agent doctor` on the node, and with `remote-support proxy check` anywhere"
+            }
+            Self::Integrity => "keep what was checked as it is; the findings say where it does not hold",
+            Self::Partial => "do the rest again when its cause is gone",
+        }
+    }
+}
+
 impl From<Exit> for std::process::ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
@@ -98,6 +144,25 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// Every code.
+    pub const ALL: &[Self] = &[
+        Self::InvalidValue,
+        Self::NoTerminal,
+        Self::Refused,
+        Self::NotFound,
+        Self::InvalidFile,
+        Self::UnsafePermissions,
+        Self::Key,
+        Self::Statement,
+        Self::Integrity,
+        Self::Store,
+        Self::Io,
+        Self::AgentUnreachable,
+        Self::Unreachable,
+        Self::NotAvailable,
+        Self::Internal,
+    ];
+
     /// The code as it is printed.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -117,6 +182,80 @@ impl ErrorCode {
             Self::Unreachable => "unreachable",
             Self::NotAvailable => "not-available",
             Self::Internal => "internal",
+        }
+    }
+
+    /// What it means, as a sentence without full stop.
+    #[must_use]
+    pub const fn cause(self) -> &'static str {
+        match self {
+            Self::InvalidValue => "a value or option is outside what is permitted",
+            Self::NoTerminal => "a question has to be put, and there is nobody to answer it",
+            Self::Refused => {
+                "consent, or something that stands for it, is missing, or the person asked said No"
+            }
+            Self::NotFound => "what was named does not exist",
+            Self::InvalidFile => "a file is not in the form that it should have",
+            Self::UnsafePermissions => {
+                "a file or directory that protects a secret can be read or written by others, or belongs to another user"
+            }
+            Self::Key => "a key cannot be read, is locked, or is not the one expected",
+            Self::Statement => {
+                "a signed statement does not hold: wrong signature, wrong key, wrong node, or out of date"
+            }
+            Self::Integrity => "a stored record, store or transcript is not what was written",
+            Self::Store => "the node's store cannot be opened, read or written",
+            Self::Io => "the operating system refused to read or write",
+            Self::AgentUnreachable => "the agent of this node does not answer",
+            Self::Unreachable => "the network or the relay cannot be reached",
+            Self::NotAvailable => "the command is declared, but not part of this build",
+            Self::Internal => "a fault of the program",
+        }
+    }
+
+    /// What can be done in general, as a sentence without full stop; a [`Failure`] often knows more.
+    #[must_use]
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::InvalidValue => {
+                "correct it as the message says; `--help` of the command has ranges and examples"
+            }
+            Self::NoTerminal => {
+                "run the command in a terminal, or give the answer by the option that the message names"
+            }
+            Self::Refused => {
+                "read the code behind the message; it says which piece is missing and who can give it"
+            }
+            Self::NotFound => {
+                "list what there is (`history`, `access`, `request list`), and name it as it stands there"
+            }
+            Self::InvalidFile => {
+                "get it again from whoever made it, or correct it at the place that the message names"
+            }
+            Self::UnsafePermissions => {
+                "set mode and owner as the message says (0600 for files, 0700 for directories), and see who could have read it"
+            }
+            Self::Key => {
+                "hand in the key or passphrase that belongs to this state directory; a node that was set up anew needs new assignments"
+            }
+            Self::Statement => {
+                "get a new one from whoever signed it, and compare the fingerprint with the one that they publish"
+            }
+            Self::Integrity => {
+                "keep it as it is, see where with `remote-support session verify`, and compare with other copies"
+            }
+            Self::Store => {
+                "see that the volume is well and has space left, and that no other program holds the store; `remote-support agent doctor` looks at all of it"
+            }
+            Self::Io => "see the cause below the message: space, rights, or a path that is not there",
+            Self::AgentUnreachable => {
+                "start it with `remote-support agent run` or its service, and run commands as its user or as root"
+            }
+            Self::Unreachable => {
+                "look at each hop with `remote-support proxy check`, and see that the relay runs"
+            }
+            Self::NotAvailable => "use a build that has it; the message says which",
+            Self::Internal => "report it with the whole message; what was on record stays on record",
         }
     }
 
@@ -191,6 +330,12 @@ impl Failure {
         self
     }
 
+    /// What caused it, where another error did.
+    #[must_use]
+    pub fn cause(&self) -> Option<&(dyn Error + Send + Sync + 'static)> {
+        self.cause.as_deref()
+    }
+
     /// What to do next.
     #[must_use]
     pub fn next_step(mut self, next: impl Into<String>) -> Self {
@@ -210,7 +355,12 @@ impl Failure {
         self.code
     }
 
-    /// What to do next, as far as it is known.
+    /// What to do next: what was said of it, else what helps with its code in general.
+    fn next(&self) -> &str {
+        self.next.as_deref().unwrap_or_else(|| self.code.remedy())
+    }
+
+    /// What to do next, as far as it is known of this very failure.
     #[must_use]
     pub fn remedy(&self) -> Option<&str> {
         self.next.as_deref()
@@ -256,7 +406,7 @@ impl Failure {
                 "message": self.message,
                 "target": self.target,
                 "details": details,
-                "nextStep": self.next,
+                "nextStep": self.next(),
             }
         })
     }
@@ -271,10 +421,7 @@ impl fmt::Display for Failure {
         for cause in self.causes() {
             write!(f, "\n  cause: {cause}")?;
         }
-        if let Some(next) = &self.next {
-            write!(f, "\n  next: {next}")?;
-        }
-        Ok(())
+        write!(f, "\n  next: {}", self.next())
     }
 }
 
@@ -315,7 +462,7 @@ mod tests {
             failure.to_json(),
             json!({"error": {
                 "code": "no-terminal", "message": "nobody to ask", "target": "enable",
-                "details": [{"message": "stdin is a pipe"}], "nextStep": null,
+                "details": [{"message": "stdin is a pipe"}], "nextStep": ErrorCode::NoTerminal.remedy(),
             }})
         );
         assert_eq!(failure.exit(), Exit::Refused);

@@ -26,6 +26,13 @@ pub fn find(state: &StateDir, session: Uuid) -> Result<PathBuf, Failure> {
     if path.exists() { Ok(path) } else { Err(HistoryError::NotFound(session).into()) }
 }
 
+/// How many records are being written now: so many sessions are open.
+#[must_use]
+pub fn written(state: &StateDir) -> usize {
+    let files = rs_session::history::record_files(&folder(state)).unwrap_or_default();
+    files.iter().filter(|(_, path)| File::open(path).is_ok_and(|file| is_written(&file))).count()
+}
+
 /// Whether a running session writes this record: its writer holds a lock until the session is down. The lock is only
 /// felt for, never kept, so that it stands in nobody's way.
 #[must_use]

@@ -1,7 +1,7 @@
 //! The state directory: one folder per role, each open to its owner only.
 //!
 //! ```text
-//! node/      node.key node.pub store.sqlite requests/ sessions/ control.sock
+//! node/      node.key node.pub mask.key storage.json redact.patterns store.sqlite requests/ sessions/ control.sock
 //! desk/      desk.key desk.pub desk.json requests/
 //! engineer/  engineer.key engineer.pub received/
 //! relay/     ca.pem ca.key server.pem server.key rules.json listen.connection-string send.connection-string

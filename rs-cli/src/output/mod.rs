@@ -15,7 +15,9 @@ use std::io::{self, Write};
 use chrono::{DateTime, Utc};
 
 pub use rs_consent::compat::print_date as date;
-pub(crate) use text::cut;
+#[cfg(test)]
+pub(crate) use text::is_unsafe;
+pub(crate) use text::{columns, cut, wrap};
 pub use text::{safe, safe_lines, span};
 
 /// How results are printed.
@@ -166,6 +168,11 @@ impl Record {
         Self::default()
     }
 
+    /// The same, without what a table leaves out.
+    fn of_table(&self) -> Self {
+        Self { fields: self.shown(Shown::Everywhere).cloned().collect() }
+    }
+
     /// Adds a field that is shown in every mode. `name` is in PascalCase, as the product prints it.
     #[must_use]
     pub fn field(self, name: &'static str, value: impl Into<Value>) -> Self {
@@ -187,6 +194,11 @@ impl Record {
     fn with(mut self, name: &'static str, value: Value, shown: Shown) -> Self {
         self.fields.push(Field { name, value, shown });
         self
+    }
+
+    /// The fields that people see in a list, by name, each on one harmless line.
+    pub(crate) fn for_people(&self) -> impl Iterator<Item = (&'static str, String)> {
+        self.shown(Shown::ListAndJson).map(|field| (field.name, field.value.display()))
     }
 
     fn shown(&self, at_least: Shown) -> impl Iterator<Item = &Field> {
@@ -264,11 +276,41 @@ mod tests {
 
     #[test]
     fn u03_table_fits_the_width_and_marks_what_is_cut() {
-        let records = [Record::new().field("Name", "a".repeat(50)).field("Level", "Diagnostics")];
+        let records = [Record::new().field("Name", "a b ".repeat(13)).field("Level", "Diagnostics")];
         let shown = print(&records, OutputMode::Table, 40);
         assert!(shown.lines().all(|line| line.chars().count() <= 40), "{shown}");
         assert!(shown.contains('…') && shown.contains("Diagnostics"), "{shown}");
         assert_eq!(shown.lines().count(), 3);
+    }
+
+    #[test]
+    fn u03_ids_dates_and_numbers_are_never_cut() {
+        let id = "018f3c2e-7b1d-7c9a-9f00-1234567890ab";
+        let records = [Record::new()
+            .field("SessionId", id)
+            .field("Engineer", "somebody-with-a-long-name@support.example")
+            .field("At", DateTime::UNIX_EPOCH)
+            .field("To", "https://collector.example/in")
+            .field("Request", "2611250000000001")
+            .field("Outcome", "ended by the operator because nothing more was to be done here")];
+        for width in 20..200 {
+            let shown = print(&records, OutputMode::Table, width);
+            for whole in [id, &date(DateTime::UNIX_EPOCH), "2611250000000001", "https://collector.example/in"]
+            {
+                assert!(shown.contains(whole), "{width}: {whole}\n{shown}");
+            }
+            // Either a table that fits, or a list.
+            let is_list = shown.starts_with("SessionId :");
+            assert!(is_list || shown.lines().all(|line| columns(line) <= width), "{width}:\n{shown}");
+        }
+        assert!(print(&records, OutputMode::Table, 40).starts_with("SessionId :"), "no room for a table");
+        let table = print(&records, OutputMode::Table, 160);
+        assert!(table.lines().count() > 3 && !table.contains("SessionId :"), "{table}");
+        let bare = |text: &str| text.split_whitespace().collect::<String>();
+        assert!(bare(&table).contains("ended"), "{table}");
+        for word in "ended by the operator because nothing more was to be done here".split(' ') {
+            assert!(table.contains(word), "the last column is wrapped and not cut: {word}\n{table}");
+        }
     }
 
     #[test]
@@ -292,7 +334,7 @@ mod tests {
         let hostile = "\u{1b}[2J\u{9b}31m\u{202e}txt\u{2066}\r\nState : Active\u{7f}";
         for mode in [OutputMode::List, OutputMode::Table, OutputMode::Json] {
             let shown = print(&[Record::new().field("Name", hostile)], mode, 200);
-            assert!(shown.chars().all(|c| c == '\n' || !text::is_unsafe(c)), "{shown:?}");
+            assert!(shown.chars().all(|c| c == '\n' || !is_unsafe(c)), "{shown:?}");
             assert!(!shown.lines().any(|line| line.starts_with("State")), "{shown:?}");
         }
     }
@@ -302,7 +344,7 @@ mod tests {
         fn sec37_no_content_controls_a_terminal(content in any::<String>(), width in 0_usize..200) {
             for mode in [OutputMode::List, OutputMode::Table, OutputMode::Json] {
                 let shown = print(&[Record::new().field("Name", content.clone())], mode, width);
-                prop_assert!(shown.chars().all(|c| c == '\n' || !text::is_unsafe(c)), "{:?}", shown);
+                prop_assert!(shown.chars().all(|c| c == '\n' || !is_unsafe(c)), "{:?}", shown);
             }
         }
 
@@ -324,8 +366,10 @@ mod tests {
             let records: Vec<_> =
                 cells.iter().map(|cell| Record::new().field("One", cell.as_str()).field("Two", cell.as_str())).collect();
             let shown = print(&records, OutputMode::Table, width);
+            // What has no room as a table is a list, whose lines are as long as their values.
+            let is_list = shown.starts_with("One : ") || shown.starts_with("One :\n");
             for line in shown.lines() {
-                prop_assert!(text::columns(line) <= width, "{:?}", line);
+                prop_assert!(is_list || columns(line) <= width, "{:?}", line);
             }
         }
     }

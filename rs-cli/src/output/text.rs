@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 
 use chrono::TimeDelta;
+use rs_session::operations::objects::is_harmful;
 use unicode_width::UnicodeWidthChar;
 
-/// Whether a character could move the cursor, begin an escape sequence, break a line or reorder text.
+/// Whether a character could move the cursor, begin an escape sequence, break a line, reorder or hide text. The rule is
+/// the session's own ([`is_harmful`]), and here newlines and tabs fall under it too.
 pub(crate) fn is_unsafe(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    matches!(c, '\n' | '\t') || is_harmful(c)
 }
 
 /// The text on one line: characters that would control the terminal are shown as `\n`, `\t` or `\u{1b}`.
@@ -95,9 +96,78 @@ pub(crate) fn cut(text: &str, width: usize) -> String {
     out
 }
 
+/// Columns from one tab stop to the next.
+const TAB_COLUMNS: usize = 8;
+
+/// The lines of a text as they stand on a terminal of `width` columns: harmless, tabs as blanks, long ones broken. At least
+/// one line.
+pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
+    let text = safe_lines(text);
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.strip_suffix('\n').unwrap_or(&text).split('\n') {
+        break_line(line, width, &mut lines);
+    }
+    lines
+}
+
+fn break_line(line: &str, width: usize, lines: &mut Vec<String>) {
+    let (mut out, mut used) = (String::new(), 0);
+    for c in line.chars() {
+        // A character that is wider than the terminal cannot be shown on it.
+        let (c, wide) = match (c, c.width().unwrap_or(0)) {
+            ('\t', _) => (' ', TAB_COLUMNS - used % TAB_COLUMNS),
+            (_, wide) if wide > width => ('…', usize::from(width > 0)),
+            (c, wide) => (c, wide),
+        };
+        if used + wide > width && used > 0 {
+            lines.push(std::mem::take(&mut out));
+            used = 0;
+            if c == ' ' {
+                // A break takes the place of the blanks.
+                continue;
+            }
+        }
+        match c {
+            ' ' => out.extend(std::iter::repeat_n(' ', wide.min(width))),
+            '…' if width == 0 => {}
+            c => out.push(c),
+        }
+        used += wide;
+    }
+    lines.push(out);
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    #[test]
+    fn lines_are_broken_at_the_width_and_tabs_become_blanks() {
+        assert_eq!(wrap("abcdef", 4), ["abcd", "ef"]);
+        assert_eq!(wrap("abcd", 4), ["abcd"]);
+        assert_eq!(wrap("a\tb\n\nc\n", 20), ["a       b", "", "c"]);
+        assert_eq!(wrap("日本語", 4), ["日本", "語"]);
+        assert_eq!(wrap("日", 1), ["…"]);
+        assert_eq!(wrap("", 4), [""]);
+        assert_eq!(wrap("red\u{1b}[31m", 40), ["red\\u{1b}[31m"]);
+    }
+
+    proptest! {
+        #[test]
+        fn sec37_no_text_is_wider_than_asked_and_none_is_lost(text in any::<String>(), width in 1_usize..40) {
+            let lines = wrap(&text, width);
+            for line in &lines {
+                prop_assert!(columns(line) <= width, "{:?}", line);
+                prop_assert!(line.chars().all(|c| !is_unsafe(c)));
+            }
+            let bare = |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<String>();
+            if safe_lines(&text).chars().all(|c| c.width().unwrap_or(0) <= width) {
+                prop_assert_eq!(bare(&lines.concat()), bare(&safe_lines(&text)));
+            }
+        }
+    }
 
     #[test]
     fn u08_spans_have_two_units_at_most() {
