@@ -14,13 +14,19 @@ const LOOK: Duration = Duration::from_millis(2);
 
 /// Looks until there is something, and fails the test when it does not come.
 #[track_caller]
-pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    until_for(WAIT, what, look)
+}
+
+/// As [`until`], with another deadline.
+#[track_caller]
+pub(crate) fn until_for<T>(wait: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let since = Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(since.elapsed() < WAIT, "waited in vain: {what}");
+        assert!(since.elapsed() < wait, "waited in vain: {what}");
         std::thread::sleep(LOOK);
     }
 }
@@ -62,8 +68,17 @@ impl Daemon {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
+        self.send(signal).expect("own process");
+    }
+
+    /// As [`Daemon::signal`], to a process that may have ended meanwhile; nobody has reaped it.
+    pub(crate) fn signal_if_there(&self, signal: Signal) {
+        let _ended = self.send(signal);
+    }
+
+    fn send(&self, signal: Signal) -> rustix::io::Result<()> {
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a process");
-        kill_process(pid, signal).expect("own process");
+        kill_process(pid, signal)
     }
 
     /// SIGKILL, and the process is gone when this returns.

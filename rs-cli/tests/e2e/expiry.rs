@@ -8,14 +8,14 @@ use rs_consent::{AccessLevel, Clock as _, Consent, EndCause, ManualClock, Minute
 
 use crate::daemon::until_true;
 use crate::records;
-use crate::site::{Site, files};
+use crate::site::Site;
 
-fn now() -> DateTime<Utc> {
+pub(crate) fn now() -> DateTime<Utc> {
     SystemClock::new().now().wall
 }
 
 /// Gives a consent of 60 minutes that ends in so many seconds; of another run of the machine, as after a restart.
-fn enable_ending_in(site: &Site, seconds: i64) -> DateTime<Utc> {
+pub(crate) fn enable_ending_in(site: &Site, seconds: i64) -> DateTime<Utc> {
     let clock = ManualClock::new(now() - TimeDelta::minutes(60) + TimeDelta::seconds(seconds));
     let consent = Consent {
         level: AccessLevel::Diagnostics,
@@ -28,6 +28,9 @@ fn enable_ending_in(site: &Site, seconds: i64) -> DateTime<Utc> {
             method: Method::CommandLine,
         },
         catalog: None,
+        scope: rs_consent::Scope::default(),
+        approval: rs_consent::ApprovalRule::default(),
+        conditions: rs_consent::Conditions::default(),
         requested: clock.now(),
     };
     site.store().enable(&consent, &clock.now()).expect("stored").expires_at()
@@ -73,7 +76,7 @@ fn sec09_a_consent_that_runs_out_ends_running_work_on_time_and_not_before() {
     assert_eq!(site.machine.json("access"), serde_json::json!([]));
     until_true("the node leaves the relay", || site.status().connection_status == "NotConnected");
     assert_eq!(site.connect("").code, 5, "nobody listens any more");
-    assert_eq!(files(&site.role(Role::Node).join("sessions")).len(), 1);
+    assert_eq!(site.records().len(), 1);
 }
 
 #[test]

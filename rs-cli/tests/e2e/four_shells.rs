@@ -88,7 +88,11 @@ fn whole_path(site: &Site) {
     assert_eq!(records::ends(record), [EndCause::Exit]);
     assert_eq!(records::lines(record).len(), 4, "the refused lines are on record too");
     let [copy] = &files(&site.role(Role::Engineer).join("received"))[..] else { panic!("one copy") };
-    assert_eq!(std::fs::read(copy).ok(), std::fs::read(record).ok(), "both sides hold the same record");
+    assert_eq!(
+        std::fs::read(copy).expect("a copy"),
+        records::opened(record),
+        "both sides hold the same record"
+    );
     assert_eq!((mode(copy), mode(record)), (0o600, 0o600), "sec36");
 
     on_record(site);

@@ -19,6 +19,12 @@ pub(crate) fn environment(pid: u32) -> Vec<u8> {
     std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default()
 }
 
+/// The state of a process, as `ps` names it; `None` if it is gone or waits to be reaped.
+pub(crate) fn state(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.trim_start().chars().next().filter(|state| *state != 'Z')
+}
+
 /// The arguments of a process.
 pub(crate) fn arguments(pid: u32) -> Vec<u8> {
     std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()

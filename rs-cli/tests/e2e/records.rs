@@ -3,20 +3,45 @@
 use std::path::Path;
 
 use rs_consent::EndCause;
-use rs_session::record::{Content, EndContent, Frame, FrameReader, Kind, Stored};
+use rs_session::record::{Content, ContentKey, EndContent, FILE_HEADER, Frame, FrameReader, Kind, Stored};
+use rs_session::sealing::StorageKey;
 
-/// All whole records of a file.
+/// All whole records of a file, with their contents open.
 pub(crate) fn frames(path: &Path) -> Vec<Frame> {
+    frames_with(path, key_of(path))
+}
+
+/// All whole records of a file as they are stored.
+pub(crate) fn stored(path: &Path) -> Vec<Frame> {
+    frames_with(path, None)
+}
+
+fn frames_with(path: &Path, key: ContentKey) -> Vec<Frame> {
     let bytes = std::fs::read(path).expect("a record file");
-    let mut reader = FrameReader::new(&bytes[..]).expect("a record file");
+    let mut reader = FrameReader::new(&bytes[..]).expect("a record file").opening(key, None);
     std::iter::from_fn(|| reader.next_frame().ok().flatten()).collect()
+}
+
+/// The storage key of the machine on which a record lies.
+fn key_of(record: &Path) -> ContentKey {
+    let file = record.ancestors().map(|above| above.join("keys/storage.key")).find(|file| file.exists())?;
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(std::fs::read_to_string(file).expect("a key file").trim(), &mut bytes)
+        .expect("a key");
+    Some(std::sync::Arc::new(StorageKey::from_bytes(bytes)))
+}
+
+/// A record file as it is with its contents open, as the engineer has it: whole records only.
+pub(crate) fn opened(path: &Path) -> Vec<u8> {
+    let frames = frames(path).into_iter().flat_map(|frame| frame.encode());
+    FILE_HEADER.into_iter().chain(frames).collect()
 }
 
 /// The content of a record.
 pub(crate) fn content(frame: &Frame) -> Option<Content> {
     match frame.content() {
         Stored::Present { bytes, .. } => Content::decode(frame.skeleton().kind, bytes).ok(),
-        Stored::Removed => None,
+        Stored::Removed | Stored::Sealed(_) => None,
     }
 }
 

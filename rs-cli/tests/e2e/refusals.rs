@@ -42,7 +42,7 @@ impl Site {
     fn refused(&self, run: &Run, code: RefusalCode) {
         assert_eq!(run.code, 3, "{}", run.stderr);
         assert!(run.stderr.contains(&format!("the node let nobody in ({code})")), "{}", run.stderr);
-        assert!(run.stderr.contains(code.explanation()), "{}", run.stderr);
+        assert!(run.stderr.contains(code.cause()) && run.stderr.contains(code.remedy()), "{}", run.stderr);
         self.nothing_happened(run);
     }
 

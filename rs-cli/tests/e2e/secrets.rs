@@ -53,6 +53,11 @@ fn secrets(site: &Site) -> Vec<Secret> {
     let mut secrets = Vec::new();
     for (path, content) in site.machine.state_files().into_iter().filter(|(path, _)| holds_secrets(path)) {
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        if name == rs_session::node_log::KEY_NAME {
+            let slots = content.chunks(32).filter(|slot| slot.iter().any(|byte| *byte != 0));
+            secrets.extend(slots.map(|slot| Secret::new("the secret of the node log", &hex::encode(slot))));
+            continue;
+        }
         let text = String::from_utf8(content).expect("text");
         if name == "rules.json" {
             let rules: serde_json::Value = serde_json::from_str(&text).expect("JSON");
@@ -160,8 +165,17 @@ fn sec33_no_key_shows_anywhere_but_in_its_own_file() {
 
     let secrets = secrets(&site);
     let names: BTreeSet<&str> = secrets.iter().map(|secret| secret.name.as_str()).collect();
-    let expected =
-        ["node.key", "desk.key", "engineer.key", "ca.key", "server.key", "rootKey", "listenKey", "sendKey"];
+    let expected = [
+        "node.key",
+        "the secret of the node log",
+        "desk.key",
+        "engineer.key",
+        "ca.key",
+        "server.key",
+        "rootKey",
+        "listenKey",
+        "sendKey",
+    ];
     assert_eq!(names, BTreeSet::from(expected));
     for (place, bytes) in &seen.0 {
         for secret in &secrets {

@@ -29,7 +29,17 @@ pub(crate) struct Site {
 impl Site {
     /// A machine with nothing on it.
     pub(crate) fn empty() -> Self {
-        Self { agent: None, relay: None, machine: Machine::new(), started: Cell::new(0) }
+        Self::of(Machine::new())
+    }
+
+    /// As [`Site::empty`], where syncs cost nothing, if there is such a place: for what is done thousands of times.
+    pub(crate) fn in_memory() -> Self {
+        let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        Self::of(Machine::at(directory.expect("a directory")))
+    }
+
+    fn of(machine: Machine) -> Self {
+        Self { agent: None, relay: None, machine, started: Cell::new(0) }
     }
 
     /// Relay and agent run, nothing else is there.
@@ -71,7 +81,14 @@ impl Site {
     }
 
     pub(crate) fn start_agent(&mut self) {
-        let agent = self.start("agent", self.machine.command(["agent", "run"]));
+        self.start_agent_with(|_| {});
+    }
+
+    /// As [`Site::start_agent`], with more in its environment.
+    pub(crate) fn start_agent_with(&mut self, more: impl FnOnce(&mut Command)) {
+        let mut command = self.machine.command(["agent", "run"]);
+        more(&mut command);
+        let agent = self.start("agent", command);
         agent.says("The agent of this node runs");
         self.agent = Some(agent);
     }
@@ -148,6 +165,15 @@ impl Site {
         processes::workers(&self.machine.state())
     }
 
+    /// The supervisor of this node's only operation.
+    pub(crate) fn supervisor(&self) -> u32 {
+        let mark = b"REMOTE_SUPPORT_SUPERVISOR=";
+        let is_worker = |pid: &u32| processes::environment(*pid).windows(mark.len()).any(|part| part == mark);
+        let supervisors: Vec<u32> = self.workers().into_iter().filter(|pid| !is_worker(pid)).collect();
+        assert_eq!(supervisors.len(), 1, "one operation runs");
+        supervisors[0]
+    }
+
     /// The node's record of a session.
     pub(crate) fn record(&self, session: Uuid) -> PathBuf {
         self.role(Role::Node).join("sessions").join(format!("{session}.record"))
@@ -160,7 +186,9 @@ impl Site {
 
     /// All record files of the node.
     pub(crate) fn records(&self) -> Vec<PathBuf> {
-        files(&self.role(Role::Node).join("sessions"))
+        let mut files = files(&self.role(Role::Node).join("sessions"));
+        files.retain(|path| path.extension().is_some_and(|extension| extension == "record"));
+        files
     }
 }
 
