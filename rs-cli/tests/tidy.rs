@@ -65,14 +65,15 @@ fn the_changelog_has_its_open_section_on_top() {
 
 #[test]
 fn every_member_takes_the_lints_of_the_workspace_and_only_the_program_knows_all_crates() {
-    let crates = ["rs-consent", "rs-session", "rs-relay", "rs-proxy", "rs-cli", "examples", "benches"];
+    let crates =
+        ["rs-consent", "rs-session", "rs-relay", "rs-proxy", "rs-simulator", "rs-cli", "examples", "benches"];
     for member in crates {
         let manifest = text(&format!("{member}/Cargo.toml"));
         assert!(manifest.contains("[lints]\nworkspace = true"), "{member} does not take the lints");
         let library = manifest.split("[dev-dependencies]").next().unwrap_or_default();
         for other in ["rs-consent", "rs-session", "rs-relay", "rs-proxy"] {
             let allowed = matches!((member, other), ("rs-session", "rs-consent"))
-                || ["rs-cli", "examples", "benches"].contains(&member)
+                || ["rs-simulator", "rs-cli", "examples", "benches"].contains(&member)
                 || member == other;
             assert!(
                 allowed || !library.contains(&format!("\n{other}.workspace")),

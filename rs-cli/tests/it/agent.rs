@@ -43,7 +43,7 @@ pub(crate) fn well(request: &ControlRequest) -> ControlReply {
             connection_error_message: Some("lost once\nState : Active".to_owned()),
             sessions: Vec::new(),
         }),
-        _ => ControlReply::Changed(Changed { sessions_ended: 2, sessions_still_ending: 0, elapsed_ms: 41 }),
+        _ => ControlReply::Changed(Changed { sessions_ended: 2, elapsed_ms: 41, ..Changed::default() }),
     }
 }
 
@@ -64,7 +64,7 @@ fn c16_sessions_that_are_still_ending_are_not_hidden() {
     let machine = Machine::new();
     machine.enable("Diagnostics");
     let _agent = Agent::start(&machine, |_| {
-        ControlReply::Changed(Changed { sessions_ended: 1, sessions_still_ending: 1, elapsed_ms: 2_000 })
+        ControlReply::Changed(Changed { sessions_ended: 1, sessions_still_ending: 1, ..Changed::default() })
     });
     let run = machine.run("disable");
     assert_eq!(run.code, 7, "{}", run.stderr);
@@ -92,7 +92,7 @@ fn sec11_where_the_store_fails_the_agent_is_told_to_shut_its_gate() {
     let run = machine.run("disable");
     assert_eq!(run.code, 6, "{}", run.stderr);
     assert!(run.stderr.contains("ended 2 sessions"), "{}", run.stderr);
-    assert_eq!(agent.asked(), [ControlRequest::Shut {}]);
+    assert!(matches!(agent.asked()[..], [ControlRequest::Shut { .. }]), "{:?}", agent.asked());
 }
 
 #[test]

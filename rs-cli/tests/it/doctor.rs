@@ -57,7 +57,7 @@ fn l12_a_node_that_is_well_has_no_fault_and_nothing_is_created_by_looking() {
     assert_eq!(run.code, 0, "{}", run.stdout);
     let findings: Value = serde_json::from_str(&run.stdout).expect("JSON");
     let named = |check: &str| findings.as_array().expect("findings").iter().any(|one| one["check"] == check);
-    for check in ["service", "store", "clock", "disk", "proxy", "relay", "catalog"] {
+    for check in ["service", "store", "clock", "disk", "sandbox", "proxy", "relay", "catalog"] {
         assert!(named(check), "{check}");
     }
 }
@@ -165,11 +165,76 @@ fn l12_catalog() {
         terms: Terms::azure_local(),
         request: None,
         grantor: rs_cli::node::grantor(rs_consent::party::Method::CommandLine),
+        scope: rs_consent::Scope::default(),
         catalog: Some("0".repeat(64).parse().expect("a digest")),
+        approval: rs_consent::ApprovalRule::default(),
+        conditions: rs_consent::Conditions::default(),
         requested: SystemClock::default().now(),
     };
     store(&machine).enable(&consent, &SystemClock::default().now()).expect("enabled");
     let (code, findings) = doctor(&machine, "catalog", NOTHING);
     assert_eq!((code, &findings[0]["result"]), (0, &"advice".into()), "{findings:?}");
     assert!(findings[0]["remedy"].as_str().expect("text").contains("enable remote support again"));
+}
+
+/// `agent doctor` started by other programs, and what it found of the sandbox.
+#[cfg(target_os = "linux")]
+fn sandbox_under(starter: &[&str], program: &std::path::Path, state: &std::path::Path) -> (i32, Value) {
+    let mut command = std::process::Command::new(starter[0]);
+    command.args(&starter[1..]).arg(program).args(["agent", "doctor", "--output", "json", "--state-dir"]);
+    let run: Run = command.arg(state).current_dir("/").output().expect("starts").into();
+    let all: Value = serde_json::from_str(&run.stdout).unwrap_or_else(|_| panic!("JSON: {run:?}"));
+    let of_it = all.as_array().expect("findings").iter().find(|one| one["check"] == "sandbox").cloned();
+    (run.code, of_it.unwrap_or_else(|| panic!("nothing about the sandbox: {all}")))
+}
+
+/// A hard limit of open files that the sandbox may not raise: a set-up that fails for real.
+#[cfg(target_os = "linux")]
+#[test]
+fn l12_sandbox_that_cannot_be_set_up_is_a_fault_with_its_reason() {
+    let machine = Machine::new();
+    let starter = |files: &'static str| {
+        let limit = ["prlimit", files];
+        let without = ["setpriv", "--bounding-set=-sys_resource", "--inh-caps=-sys_resource"];
+        let root = rustix::process::geteuid().is_root();
+        limit.into_iter().chain(without.into_iter().filter(|_| root).collect::<Vec<_>>()).collect::<Vec<_>>()
+    };
+    let (code, found) = sandbox_under(&starter("--nofile=128:128"), &machine::program(), &machine.state());
+    assert_eq!((code, &found["result"]), (1, &"fault".into()), "{found}");
+    let said = found.to_string();
+    assert!(said.contains("no operation runs here") && said.contains("limit-files"), "{said}");
+    assert!(found["remedy"].as_str().is_some_and(|remedy| remedy.contains("limits as high")), "{said}");
+    let (_, fine) = sandbox_under(&starter("--nofile=256:256"), &machine::program(), &machine.state());
+    assert_ne!(fine["result"], "fault", "the control: as many as it takes: {fine}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn l12_sandbox_names_what_only_root_has() {
+    if !rustix::process::geteuid().is_root() {
+        assert!(std::env::var_os("REQUIRE_ROOT").is_none(), "root is required here");
+        eprintln!("skipped: only root can become another user");
+        return;
+    }
+    let machine = Machine::new();
+    let (_, root) = sandbox_under(&["env"], &machine::program(), &machine.state());
+    let said = root["finding"].as_str().expect("text");
+    assert!(said.contains("user-") && said.contains("file-rules") && !said.contains("not root"), "{said}");
+
+    // Where nobody can start it.
+    let directory = tempfile::tempdir().expect("a directory");
+    machine::chmod(directory.path(), 0o755);
+    let program = directory.path().join("program");
+    std::fs::copy(machine::program(), &program).expect("own directory");
+    machine::chmod(&program, 0o755);
+    let nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];
+    let (_, found) = sandbox_under(&nobody, &program, &directory.path().join("state"));
+    assert_eq!(found["result"], "advice", "{found}");
+    let said = found["finding"].as_str().expect("text");
+    let (held, missing) = said.split_once("; not in force, as this user is not root: ").expect("both");
+    for name in ["pid-namespace", "network-namespace", "ipc-namespace", "user"] {
+        assert!(missing.contains(name) && !held.contains(name), "{name}: {said}");
+    }
+    assert!(held.contains("file-rules") && held.contains("system-calls"), "{said}");
+    assert!(found["remedy"].as_str().is_some_and(|remedy| remedy.contains("as root")), "{found}");
 }

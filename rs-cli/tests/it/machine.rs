@@ -5,8 +5,13 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-/// The program.
+/// The program as it was built for the tests.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_remote-support");
+
+/// The program that the tests start: [`PROGRAM`], or the one that `TEST_PROGRAM` names, for example a release build.
+pub(crate) fn program() -> PathBuf {
+    std::env::var_os("TEST_PROGRAM").map_or_else(|| PROGRAM.into(), PathBuf::from)
+}
 
 /// One machine: a directory for its state, and one to work in.
 pub(crate) struct Machine {
@@ -23,13 +28,21 @@ pub(crate) struct Run {
 
 impl Machine {
     pub(crate) fn new() -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
+        Self::at(tempfile::tempdir().expect("a directory"))
+    }
+
+    pub(crate) fn at(directory: tempfile::TempDir) -> Self {
         std::fs::create_dir(directory.path().join("work")).expect("own directory");
         Self { directory }
     }
 
     pub(crate) fn state(&self) -> PathBuf {
         self.directory.path().join("state")
+    }
+
+    /// The file with the storage key, apart from the state.
+    pub(crate) fn storage_key(&self) -> PathBuf {
+        self.directory.path().join("keys").join("storage.key")
     }
 
     pub(crate) fn work(&self) -> PathBuf {
@@ -42,7 +55,7 @@ impl Machine {
 
     /// The program with arguments apart from the environment of whoever runs the tests.
     pub(crate) fn command<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(program());
         let foreign =
             |name: &str| name.starts_with("REMOTE_SUPPORT_") || name.to_lowercase().ends_with("_proxy");
         for (name, _) in std::env::vars_os().filter(|(name, _)| foreign(&name.to_string_lossy())) {
@@ -51,6 +64,7 @@ impl Machine {
         command
             .args(args)
             .env("REMOTE_SUPPORT_STATE_DIR", self.state())
+            .env("REMOTE_SUPPORT_STORAGE_KEY_FILE", self.storage_key())
             .current_dir(self.work())
             .stdin(Stdio::null());
         command
@@ -111,10 +125,15 @@ impl From<Output> for Run {
     }
 }
 
-#[cfg(unix)]
+/// Sets the mode of a file; where there are no modes, its access list does.
 pub(crate) fn chmod(path: &Path, mode: u32) {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("own file");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("own file");
+    }
+    #[cfg(not(unix))]
+    let _ = (path, mode);
 }
 
 #[cfg(unix)]

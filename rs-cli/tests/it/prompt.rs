@@ -1,6 +1,6 @@
 //! The question before consent, at a real terminal (C06–C09).
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use rexpect::process::WaitStatus;
 use rexpect::session::{PtySession, spawn_command};
@@ -13,13 +13,34 @@ const WAIT_MS: u64 = 30_000;
 const ASKED: &str = "(default is \"N\"): ";
 
 fn start(machine: &Machine, line: &str) -> PtySession {
-    let mut command = machine.command(line.split_whitespace());
-    command.stdin(Stdio::inherit());
-    spawn_command(command, Some(WAIT_MS)).expect("a terminal")
+    spawn_command(as_by_a_shell(machine, line, &[]), Some(WAIT_MS)).expect("a terminal")
+}
+
+/// The program as a shell with job control starts it: an interrupt ends it. Whoever starts the tests in the background
+/// of a script lets them ignore interrupts, and everything that they start.
+fn as_by_a_shell(machine: &Machine, line: &str, before: &[&str]) -> Command {
+    let program = machine.command(line.split_whitespace());
+    let mut command = Command::new("env");
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+        .args(before)
+        .arg("--default-signal=INT")
+        .arg(program.get_program())
+        .args(program.get_args())
+        .current_dir(machine.work());
+    command
 }
 
 fn ask(machine: &Machine, more: &str) -> PtySession {
-    let mut session = start(machine, &format!("enable --access-level Diagnostics {more}"));
+    asked(start(machine, &format!("enable --access-level Diagnostics {more}")))
+}
+
+fn asked(mut session: PtySession) -> PtySession {
     let before = session.exp_string("Proceed with enabling remote support?").expect("the question");
     assert!(before.contains("By approving this request"), "c06: the terms come first: {before}");
     assert!(before.contains("Access level 'Diagnostics' permits"), "u11: {before}");
@@ -105,13 +126,18 @@ fn c07_the_end_of_the_input_declines() {
 
 #[test]
 fn c07_an_interrupt_ends_the_program_and_grants_nothing() {
-    let machine = Machine::new();
-    let mut session = ask(&machine, "--compat-prompt");
-    session.exp_string("): ").expect("the choices");
-    session.send_control('c').expect("typed");
-    let (rest, code) = end(session);
-    assert_ne!(code, 0, "{rest}");
-    assert!(!machine.state().exists());
+    // Also where these tests themselves were started by something that ignores interrupts.
+    for before in [&[][..], &["--ignore-signal=INT", "env"]] {
+        let machine = Machine::new();
+        let line = "enable --access-level Diagnostics --compat-prompt";
+        let command = as_by_a_shell(&machine, line, before);
+        let mut session = asked(spawn_command(command, Some(WAIT_MS)).expect("a terminal"));
+        session.exp_string("): ").expect("the choices");
+        session.send_control('c').expect("typed");
+        let (rest, code) = end(session);
+        assert_ne!(code, 0, "{rest}");
+        assert!(!machine.state().exists());
+    }
 }
 
 #[test]

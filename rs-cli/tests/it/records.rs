@@ -17,12 +17,12 @@ const ID: &str = "00000000-0000-0000-0000-000000000007";
 const ALL: &str = "--from-date 2026-11-01";
 
 /// A node that keeps records.
-struct Node {
-    machine: Machine,
+pub(crate) struct Node {
+    pub(crate) machine: Machine,
 }
 
 impl Node {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let machine = Machine::new();
         // Makes the state directory and the node's own key, as the first use of a node does.
         machine.submit();
@@ -33,15 +33,32 @@ impl Node {
         node
     }
 
-    fn sessions(&self) -> PathBuf {
-        self.machine.state().join("node/sessions")
+    /// As [`Node::new`], whose own key is the one that the stories are certified by.
+    pub(crate) fn with_its_key() -> Self {
+        let machine = Machine::new();
+        let folder = machine.state().join("node");
+        std::fs::create_dir_all(&folder).expect("own directory");
+        let pem = key(1).to_pkcs8_pem().expect("a key");
+        std::fs::write(folder.join("node.key"), pem.as_bytes()).expect("written");
+        std::fs::write(folder.join("node.pub"), format!("{}\n", key(1).public())).expect("written");
+        crate::machine::chmod(&machine.state(), 0o700);
+        crate::machine::chmod(&folder, 0o700);
+        crate::machine::chmod(&folder.join("node.key"), 0o600);
+        machine.submit();
+        let node = Self { machine };
+        std::fs::create_dir(node.sessions()).expect("own directory");
+        node
+    }
+
+    pub(crate) fn sessions(&self) -> PathBuf {
+        self.machine.state().join("node").join("sessions")
     }
 
     fn path(&self, id: &str) -> PathBuf {
         self.sessions().join(format!("{id}.record"))
     }
 
-    fn keep(&self, story: &Story) -> PathBuf {
+    pub(crate) fn keep(&self, story: &Story) -> PathBuf {
         let path = self.path(&story.parties.session.to_string());
         std::fs::write(&path, story.file()).expect("own directory");
         path
@@ -54,7 +71,7 @@ impl Node {
 }
 
 /// A session of its own id that starts so many seconds after the others.
-fn story(id: u128, seconds: u64) -> Story {
+pub(crate) fn story(id: u128, seconds: u64) -> Story {
     let parties = Parties { session: Uuid::from_u128(id), ..Parties::new() };
     let mut story = Story { chain: Chain::new(parties.session), parties, frames: Vec::new() };
     let start = StartContent {
@@ -62,6 +79,7 @@ fn story(id: u128, seconds: u64) -> Story {
         expires_at: at(28_800).wall,
         granted_by: "operator@node-01".to_owned(),
         client: "test/1".to_owned(),
+        assignment: None,
     };
     let draft = Draft::start(story.parties.identity(), start).expect("short");
     let signer = rs_session::record::Signer::Record;
@@ -108,6 +126,12 @@ fn s06_s08_a_session_is_listed_in_three_forms() {
              NodeName              : node-01\n\
              Operations            : 1\n\
              Refusals              : 0\n\
+             SecretsMasked         : 0\n\
+             ContentsRemoved       : 0\n\
+             ContentsSealed        : 0\n\
+             Verification          : NotChecked\n\
+             Held                  : False\n\
+             HoldReason            :\n\
              SessionTranscriptPath : {}\n",
             path.display()
         )
@@ -307,6 +331,7 @@ fn sec28_an_intact_record_is_said_to_be_intact_and_by_whose_key() {
                  EndCause        : exit\n\
                  Records         : 5\n\
                  ContentsRemoved : 0\n\
+                 ContentsSealed  : 0\n\
                  Requests        : 1\n\
                  Refusals        : 0\n\
                  Receipts        : the engineer countersigned everything up to record 2\n\
@@ -315,7 +340,9 @@ fn sec28_an_intact_record_is_said_to_be_intact_and_by_whose_key() {
                  \n\
                  Checked: each record is signed with the key of its session, for which the node key vouches; each follows from the one\n\
                  before, with none removed, added or moved; each content is the one that its record commits to; each receipt is signed\n\
-                 by the engineer's key.\n",
+                 by the engineer's key.\n\
+                 Not checked: whether more records had been written than stand here. That is shown by the node's log, or by the engineer's\n\
+                 own copy (--witness).\n",
                 path.display(),
                 key(3).public().fingerprint(),
                 node = key(1).public().fingerprint(),
@@ -411,6 +438,46 @@ fn sec28_a_flipped_byte_ends_with_exit_code_6_and_the_records_number() {
 }
 
 #[test]
+fn sec28_what_history_shows_is_verified_and_a_mere_listing_says_that_it_is_not() {
+    let node = Node::new();
+    let story = Story::whole();
+    let (clean, path) = (story.file(), node.keep(&story));
+    let one = format!("history --session-id {ID}");
+    let shown = format!("history {ALL} --include-session-transcript");
+    let told = |line: &str| {
+        let run = node.machine.run(&format!("{line} --output json"));
+        let value: Value = serde_json::from_str(&run.stdout).expect("JSON");
+        let session = if value.is_array() { value[0].clone() } else { value };
+        (run.code, session["verification"].as_str().expect("a word").to_owned(), run.stderr)
+    };
+    for line in [&one, &shown] {
+        let (code, verification, stderr) = told(line);
+        assert_eq!((code, verification.as_str()), (0, "Intact"), "{line}: {stderr}");
+        assert!(!stderr.contains("ALARM"), "{line}: {stderr}");
+    }
+
+    // The file reads as before, and only verifying tells: another process is shown than was there.
+    let mut forged = clean.clone();
+    let at = forged.windows(4).position(|text| text == b"init").expect("the output");
+    forged[at..at + 4].copy_from_slice(b"evil");
+    std::fs::write(&path, forged).expect("own file");
+    for line in [&one, &shown] {
+        let (code, verification, stderr) = told(line);
+        assert_eq!((code, verification.as_str()), (6, "Broken"), "{line}: {stderr}");
+        assert!(stderr.contains(&format!("ALARM: the record of session {ID} does not verify")), "{stderr}");
+    }
+    let (code, verification, stderr) = told(&format!("history {ALL}"));
+    assert_eq!((code, verification.as_str()), (0, "NotChecked"), "control: the unverified listing: {stderr}");
+
+    std::fs::write(&path, clean).expect("own file");
+    std::fs::remove_file(node.sessions().with_file_name("node.pub")).expect("own file");
+    std::fs::remove_file(node.sessions().with_file_name("node.key")).expect("own file");
+    let (code, verification, stderr) = told(&one);
+    assert_eq!((code, verification.as_str()), (0, "NotChecked"), "{stderr}");
+    assert!(stderr.contains("Nothing shown here was verified"), "{stderr}");
+}
+
+#[test]
 fn sec28_a_good_record_under_the_name_of_another_session_is_broken() {
     let node = Node::new();
     let mut other = story(8, 0);
@@ -445,8 +512,10 @@ fn session_end_without_an_agent_says_that_there_is_none() {
 #[cfg(unix)]
 #[test]
 fn sec11_session_end_asks_the_agent_and_knows_an_unknown_session() {
-    use rs_cli::control::{ControlReply, ControlRequest, ControlServer, SessionEnd};
+    use rs_cli::control::{ControlReply, ControlRequest, ControlServer, EndedSession, SessionEnd};
     use rs_cli::state::{Role, StateDir};
+    use rs_consent::EndCause;
+    use rs_session::ending::Delays;
 
     let node = Node::new();
     let folder = StateDir::new(Some(node.machine.state())).expect("a path").role(Role::Node);
@@ -456,7 +525,18 @@ fn sec11_session_end_asks_the_agent_and_knows_an_unknown_session() {
         let server = ControlServer::bind(&folder).expect("bound");
         let serving = tokio::spawn(server.serve(move |_peer, request| async move {
             let ControlRequest::EndSession { session_id } = request else { panic!("{request:?}") };
-            ControlReply::EndSession(SessionEnd { ended: session_id == known, elapsed_ms: 12 })
+            let ended = EndedSession {
+                session_id,
+                cause: EndCause::Operator,
+                last_executed: Some(3),
+                recorded: true,
+                delays: Delays { gate_us: 90, work_us: None, closed_us: 250, listener_us: None },
+                statement: Some("sessions/x.end.json".into()),
+            };
+            ControlReply::EndSession(SessionEnd {
+                session: (session_id == known).then_some(ended),
+                elapsed_ms: 12,
+            })
         }));
         let run = |line: String| {
             let mut command = node.machine.command(line.split_whitespace());
@@ -466,6 +546,8 @@ fn sec11_session_end_asks_the_agent_and_knows_an_unknown_session() {
         assert_eq!(ended.code, 0, "{}", ended.stderr);
         let told: Value = serde_json::from_str(&ended.stdout).expect("JSON");
         assert_eq!((&told["ended"], &told["elapsedMilliseconds"]), (&true.into(), &12.into()));
+        assert_eq!(told["sessions"][0]["delays"]["gateUs"], 90);
+        assert!(ended.stderr.contains("sessions/x.end.json"), "{}", ended.stderr);
         let unknown =
             run("session end 00000000-0000-0000-0000-000000000008".to_owned()).await.expect("no panic");
         assert_eq!((unknown.code, unknown.stdout.as_str()), (4, ""), "{}", unknown.stderr);

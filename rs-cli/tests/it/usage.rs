@@ -100,3 +100,22 @@ fn a_reader_that_leaves_early_is_no_crash_and_no_noise() {
     assert!(matches!(output.status.code(), Some(0 | 1)), "{output:?}");
     assert_eq!(output.stderr, b"");
 }
+
+#[test]
+fn whoever_names_no_command_is_told_which_there_are() {
+    let machine = Machine::new();
+    for (line, listed) in
+        [("", "First steps:"), ("session", "replay"), ("diagnostic-data destination", "clear")]
+    {
+        let run = machine.run(line);
+        assert_eq!(run.code, 2, "{line}");
+        assert!(
+            run.stderr.starts_with("error: name a command\n") && run.stderr.contains(listed),
+            "{}",
+            run.stderr
+        );
+        assert!(!run.stderr.contains("operation-worker"), "what is hidden stays so: {}", run.stderr);
+    }
+    let run = machine.run("session --output json");
+    assert!(run.stderr.contains("a command is missing"), "{}", run.stderr);
+}

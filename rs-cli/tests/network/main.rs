@@ -2,10 +2,16 @@
 
 #![cfg(unix)]
 
+#[expect(dead_code, reason = "shared with the tests of the other commands, which use more of it")]
+#[path = "../e2e/azurite.rs"]
+mod azurite;
 #[expect(clippy::unwrap_used, dead_code, reason = "shared with the tests of rs-proxy, which use more of it")]
 #[path = "../../../rs-proxy/tests/network/bed.rs"]
 mod bed;
 mod check;
+#[expect(dead_code, reason = "shared with the tests of the other commands, which use more of it")]
+#[path = "../e2e/daemon.rs"]
+mod daemon;
 mod enable;
 mod link;
 #[expect(dead_code, reason = "shared with the tests of the other commands, which use more of it")]
@@ -15,3 +21,4 @@ mod machine;
 #[path = "../../../rs-proxy/tests/network/programs.rs"]
 mod programs;
 mod site;
+mod storage;

@@ -20,6 +20,8 @@ const WAIT: Duration = Duration::from_secs(60);
 pub(crate) const RELAY: &str = "relay.support.example";
 /// A relay that looks like Azure's.
 pub(crate) const NAMESPACE: &str = "rslab.servicebus.windows.net";
+/// A storage. As with the relay, the name is known to squid only.
+pub(crate) const STORAGE: &str = "storage.support.example";
 /// What squid lets in, and what it does not.
 pub(crate) const GOOD: &str = "node:secret";
 pub(crate) const WRONG: &str = "node:wrong-canary";
@@ -207,7 +209,7 @@ pub(crate) fn squid_with_basic(more: &str) -> Option<Running> {
     let directory = directory();
     let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).expect("own directory");
     write("helper.sh", HELPER);
-    write("hosts", &format!("127.0.0.1 {RELAY} {NAMESPACE}\n"));
+    write("hosts", &format!("127.0.0.1 {RELAY} {NAMESPACE} {STORAGE}\n"));
     let lines = format!(
         "auth_param basic program /bin/sh {{dir}}/helper.sh\nauth_param basic realm bed\nacl known proxy_auth REQUIRED\n\
          http_access allow known\nhttp_access deny all\nhosts_file {{dir}}/hosts\n{more}"
