@@ -2,9 +2,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use rs_relay::proto::http::{HttpTarget, ResponseHead};
 use rs_relay::proto::{
-    Authority, ConnectionString, EntityPath, ListenerMessage, RendezvousAddress, RequestPath, Rules, SasToken, ServerMessage,
-    Target,
+    Authority, ConnectionString, EntityPath, ListenerMessage, RendezvousAddress, RequestPath, Rules,
+    SasToken, ServerMessage, Target,
 };
 
 fuzz_target!(|data: &[u8]| {
@@ -20,9 +21,14 @@ fuzz_target!(|data: &[u8]| {
         let _ = token.scope();
     }
     let _ = Target::parse(text);
+    if let Ok(target) = HttpTarget::parse(text) {
+        assert!(HttpTarget::parse(&target.request_target).is_ok_and(|again| again.token.is_none()));
+    }
     let _ = RequestPath::parse(text);
     let _ = RendezvousAddress::parse(text);
     let _ = Rules::from_json(text);
-    let _ = ListenerMessage::parse(text);
+    if let Ok(ListenerMessage::Response(response)) = ListenerMessage::parse(text) {
+        let _ = ResponseHead::new(&response, "GET", "relay.example.test");
+    }
     let _ = ServerMessage::parse(text);
 });

@@ -14,7 +14,8 @@ fuzz_target!(|data: &[u8]| {
                 Ok(Some(WireFrame::Control(body))) => {
                     if let Ok(message) = serde_json::from_slice::<ClientMessage>(&body) {
                         let again = encode_control(&message).expect("a message can be written");
-                        let again: ClientMessage = serde_json::from_slice(&again[5..]).expect("and read again");
+                        let again: ClientMessage =
+                            serde_json::from_slice(&again[5..]).expect("and read again");
                         assert_eq!(again, message);
                     }
                     let _: Result<NodeMessage, _> = serde_json::from_slice(&body);
