@@ -171,6 +171,7 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+    use crate::fleet;
 
     fn walk(command: &clap::Command, visit: &mut dyn FnMut(&clap::Command)) {
         visit(command);
@@ -188,8 +189,8 @@ mod tests {
             for arg in command.get_arguments().filter(|arg| arg.get_long().is_some()) {
                 let name = arg.get_long().unwrap_or_default();
                 assert!(arg.get_help().is_some(), "{} --{name} has no help", command.get_name());
-                if enable::CONSENT_OPTIONS.contains(&name) {
-                    assert_eq!(arg.get_env(), None, "agreeing is an act, not a setting");
+                if enable::CONSENT_OPTIONS.contains(&name) || fleet::NODE_OPTIONS.contains(&name) {
+                    assert_eq!(arg.get_env(), None, "{name}: an act or its place, not a setting");
                     continue;
                 }
                 let variable = format!("REMOTE_SUPPORT_{}", name.replace('-', "_").to_uppercase());
