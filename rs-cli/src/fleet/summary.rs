@@ -41,7 +41,9 @@ pub fn enabled(stands: &[(Host, Stands)]) -> String {
     let parts: Vec<String> =
         parts.into_iter().filter_map(|(names, word)| Some(format!("{word} {}", names?))).collect();
     let more = if parts.is_empty() { String::new() } else { format!(": {}", parts.join("; ")) };
-    format!("Remote support is enabled {}{more}.", of(on, stands.len()))
+    let lost = stands.iter().any(|(_, stands)| matches!(stands, Stands::Unknown(_)));
+    let known = if on == 0 && lost { "known to be " } else { "" };
+    format!("Remote support is {known}enabled {}{more}.", of(on, stands.len()))
 }
 
 /// `on 2 of 3 nodes`.
@@ -93,6 +95,10 @@ mod tests {
             (&["on"], "Remote support is enabled on the one node."),
             (&["off"], "Remote support is enabled on none of 1 node: not on n1 (off)."),
             (&["off", "off"], "Remote support is enabled on none of 2 nodes: not on n1 (off), n2 (off)."),
+            (
+                &["lost"],
+                "Remote support is known to be enabled on none of 1 node: not known of n1 (no route).",
+            ),
             (&["on", "on", "lost"], "Remote support is enabled on 2 of 3 nodes: not known of n3 (no route)."),
             (
                 &["on", "off", "lost"],
