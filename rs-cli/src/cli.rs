@@ -34,7 +34,7 @@ Each command says what comes next.";
 /// `remote-support Enable-RemoteSupport -AccessLevel Diagnostics -ExpireInMinutes 1440`.
 ///
 /// Exit codes: 0 done; 1 failed; 2 usage or invalid value; 3 declined or refused by consent; 4 not found;
-/// 5 network, relay or agent unreachable; 6 integrity check failed; 7 done in part.
+/// 5 network, relay or agent unreachable; 6 integrity check failed; 7 done in part, such as on some nodes only.
 #[derive(Debug, Parser)]
 #[command(
     name = "remote-support",

@@ -129,6 +129,9 @@ impl Trouble {
     }
 }
 
+/// Something from a node, or why there is nothing.
+pub type Told<T> = Result<T, Trouble>;
+
 /// A text of a node's on one harmless line, cut where it is long.
 #[must_use]
 pub fn short(text: &str) -> String {
@@ -159,7 +162,7 @@ const WITH_RESULT: [Exit; 3] = [Exit::Done, Exit::Integrity, Exit::Partial];
 /// # Errors
 ///
 /// [`Trouble`]: the failure that the program there told in its own form, else what this side can say.
-pub fn judge(ended: &Ended) -> Result<(Value, Exit), Trouble> {
+pub fn judge(ended: &Ended) -> Told<(Value, Exit)> {
     if let Some(exit) = WITH_RESULT.into_iter().find(|exit| ended.code == Some(i32::from(*exit as u8))) {
         return match serde_json::from_slice(&ended.out) {
             Ok(value) => Ok((value, exit)),

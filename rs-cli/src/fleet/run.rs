@@ -11,7 +11,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::Fleet;
-use super::answer::{Ended, NodeTrouble, Trouble, judge};
+use super::answer::{Ended, NodeTrouble, Told, Trouble, judge};
 use super::shell::NodeShell;
 use super::target::Host;
 use crate::context::Context;
@@ -30,7 +30,7 @@ const LAST_WORDS_WAIT: Duration = Duration::from_secs(1);
 
 /// What the nodes answered, in the order in which they were named.
 pub(crate) struct Asked {
-    pub(crate) answers: Vec<(Host, Result<(Value, Exit), Trouble>)>,
+    pub(crate) answers: Vec<(Host, Told<(Value, Exit)>)>,
     /// Whether somebody stopped it before all had answered.
     pub(crate) stopped: bool,
 }
@@ -78,7 +78,7 @@ async fn ask(
     host: &Host,
     words: &[String],
     limit: Duration,
-) -> Result<(Value, Exit), Trouble> {
+) -> Told<(Value, Exit)> {
     let mut command = Command::new(shell.program());
     command
         .args(shell.arguments(host, words))
@@ -206,7 +206,7 @@ mod tests {
             Fleet { hosts, shell: self.shell.clone(), limit, options: String::new() }
         }
 
-        async fn ask(&self, limit: Duration) -> Result<(Value, Exit), Trouble> {
+        async fn ask(&self, limit: Duration) -> Told<(Value, Exit)> {
             ask(&self.shell, &"n0".parse().expect("a name"), &["access".to_owned()], limit).await
         }
 

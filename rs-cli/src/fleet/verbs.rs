@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use uuid::Uuid;
 
-use super::answer::{NodeTrouble, Trouble, short};
+use super::answer::{NodeTrouble, Told, Trouble, short};
 use super::summary::{self, Stands};
 use super::target::Host;
 use super::{Asked, Fleet, ask_all};
@@ -22,8 +22,6 @@ use crate::outcome::{ErrorCode, Exit, Failure, Outcome};
 use crate::output::{Record, span};
 use crate::prompt::Answer;
 use crate::values::NumberOrFile;
-
-type Told<T> = Result<T, Trouble>;
 
 /// A consent as a node tells it. What a newer node adds is not looked at.
 #[derive(Debug, Clone, Deserialize)]
