@@ -175,7 +175,7 @@ pub fn judge(ended: &Ended) -> Told<(Value, Exit)> {
 
 /// A failure as the program tells it for programs.
 #[derive(Deserialize)]
-struct Told {
+struct ToldFailure {
     error: ToldError,
 }
 
@@ -195,8 +195,8 @@ struct ToldDetail {
 
 fn told(ended: &Ended) -> Trouble {
     let text = String::from_utf8_lossy(&ended.err);
-    let failure = text.lines().rev().find_map(|line| serde_json::from_str::<Told>(line).ok());
-    if let Some(Told { error }) = failure {
+    let failure = text.lines().rev().find_map(|line| serde_json::from_str::<ToldFailure>(line).ok());
+    if let Some(ToldFailure { error }) = failure {
         return of_the_program(error);
     }
     let last = text.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();

@@ -73,12 +73,7 @@ pub(crate) fn ask_all(fleet: &Fleet, words: &[String]) -> Result<Asked, Failure>
 }
 
 /// Asks one node. When the future is dropped, the process and its group are ended.
-async fn ask(
-    shell: &NodeShell,
-    host: &Host,
-    words: &[String],
-    limit: Duration,
-) -> Told<(Value, Exit)> {
+async fn ask(shell: &NodeShell, host: &Host, words: &[String], limit: Duration) -> Told<(Value, Exit)> {
     let mut command = Command::new(shell.program());
     command
         .args(shell.arguments(host, words))
