@@ -50,6 +50,7 @@ use crate::node_log::Book;
 use crate::outcome::{ErrorCode, Failure};
 use crate::owner_policy::OwnerPolicy;
 use crate::page::{Offering, Page};
+use crate::records::SESSIONS_FOLDER;
 use crate::relay_access::RelayAccess;
 use crate::state::{Role, StateDir};
 use crate::storage::{KeyStore, StorageOptions};
@@ -71,8 +72,6 @@ const NOTED_MAX: u32 = 60;
 const NOTED_WITHIN: Duration = Duration::from_secs(60);
 /// Most characters of a refusal's cause that are logged.
 const CAUSE_CHARS_MAX: usize = 500;
-/// Folder of the record files in the node's folder.
-pub const SESSIONS_FOLDER: &str = "sessions";
 
 /// What an agent is started with.
 #[derive(Debug, Clone)]
@@ -667,7 +666,7 @@ mod tests {
     use rs_consent::{Admission, RefusalCode, SystemClock};
 
     use super::*;
-    use crate::commands::relay::Side;
+    use crate::relay_access::Side;
 
     async fn agent(state: &StateDir) -> Agent {
         let settings = AgentSettings {

@@ -37,10 +37,10 @@ pub use self::people::{LINES_MAX as TERMINAL_LINES_MAX, PACE as PEOPLE_PACE};
 pub use self::program::{PACE as PROGRAM_PACE, RUN_WAIT as PROGRAM_WAIT, WORDS_BYTES_MAX};
 pub use self::target::{EVENT_LOG, MailSecurity, MailServer, Target};
 pub use self::topic::Topic;
-use crate::agent::SESSIONS_FOLDER;
 use crate::files;
 use crate::network::{self, Way};
 use crate::outcome::{ErrorCode, Failure};
+use crate::records::SESSIONS_FOLDER;
 use crate::state::RoleDir;
 
 /// Folder of the collectors in the node's folder.

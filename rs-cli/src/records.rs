@@ -1,19 +1,30 @@
-//! The records of this node's sessions: where they lie, and whether a session still writes one.
+//! The records of this node's sessions and its bundles: where they lie, and whether a session still writes one.
 
 use std::fs::{File, TryLockError};
 use std::path::PathBuf;
 
+use rs_session::bundle::BundleStore;
 use rs_session::history::{HistoryError, record_path};
 use uuid::Uuid;
 
-use crate::agent::SESSIONS_FOLDER;
 use crate::outcome::{ErrorCode, Failure};
 use crate::state::{Role, StateDir};
+
+/// Folder of the record files in the node's folder.
+pub const SESSIONS_FOLDER: &str = "sessions";
+/// Folder of the bundles of diagnostic data in the node's folder.
+pub const BUNDLES_FOLDER: &str = "diagnostic-data";
 
 /// The folder of the record files; it may not exist yet.
 #[must_use]
 pub fn folder(state: &StateDir) -> PathBuf {
     state.role(Role::Node).file(SESSIONS_FOLDER)
+}
+
+/// The bundles of diagnostic data of this node.
+#[must_use]
+pub fn bundles(state: &StateDir) -> BundleStore {
+    BundleStore::new(state.role(Role::Node).file(BUNDLES_FOLDER))
 }
 
 /// The record file of a session of this node.

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use rs_relay::client::{Connector, HybridConnection, KeepAlive, Trust};
 
-use crate::commands::relay::Side;
 use crate::network::{Question, Way};
 use crate::node::CREDENTIAL_NAME;
 use crate::outcome::{ErrorCode, Failure};
@@ -21,6 +20,26 @@ const AUTHORITY_BYTES_MAX: usize = 256 * 1024;
 pub const AUTHORITY_NAME: &str = "ca.pem";
 /// Longest silence on a connection to Azure's relay. Proxies cut quiet tunnels, some after 60 s.
 const QUIET_MAX: Duration = Duration::from_secs(25);
+
+/// Which side of the relay a credential is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Side {
+    /// The node's agent.
+    Listen,
+    /// The engineer.
+    Send,
+}
+
+impl Side {
+    /// Name of the connection string's file in the relay's folder; also that of the authorization rule.
+    #[must_use]
+    pub fn file_name(self) -> &'static str {
+        match self {
+            Self::Listen => "listen.connection-string",
+            Self::Send => "send.connection-string",
+        }
+    }
+}
 
 /// The files that lead to a relay, and the way there.
 #[derive(Debug, Clone)]

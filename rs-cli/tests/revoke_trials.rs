@@ -33,10 +33,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rs_cli::agent::{Agent, AgentSettings};
-use rs_cli::commands::relay::Side;
+
 use rs_cli::last_resort;
 use rs_cli::network::Way;
-use rs_cli::relay_access::RelayAccess;
+use rs_cli::relay_access::{RelayAccess, Side};
 use rs_cli::state::{Role, StateDir};
 use rs_consent::{Clock as _, EndCause, SystemClock};
 use rs_session::host::end_statement;

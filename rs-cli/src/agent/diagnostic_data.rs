@@ -8,16 +8,15 @@ use uuid::Uuid;
 
 use super::AgentSettings;
 use crate::blob::{BlobCourier, DESTINATION_NAME};
-use crate::commands::diagnostic_data;
-use crate::node;
 use crate::state::{Role, StateDir};
+use crate::{node, records};
 
 /// What the engine needs for bundles.
 pub(super) fn of_node(settings: &AgentSettings, rules: Arc<Rules>, key: MaskKey) -> DiagnosticData {
     let state: &StateDir = &settings.state;
     let destination = state.role(Role::Node).file(DESTINATION_NAME);
     DiagnosticData {
-        store: diagnostic_data::store(state),
+        store: records::bundles(state),
         courier: Arc::new(BlobCourier::new(destination, settings.relay.way().clone())),
         masker: Arc::new(PartMasker { rules, key }),
         node: node::name().to_string(),

@@ -13,14 +13,13 @@ use rs_session::invariant;
 
 use crate::agent::{Agent, AgentSettings, Found};
 use crate::commands::operation_worker;
-use crate::commands::relay::Side;
 use crate::context::Context;
 use crate::control::AgentControl as _;
 use crate::network::ProxyArgs;
 use crate::outcome::{Failure, Outcome};
 use crate::output::Record;
 use crate::page::{Page, PageSettings};
-use crate::relay_access::RelayAccess;
+use crate::relay_access::{RelayAccess, Side};
 use crate::{last_resort, logging, node, service, signals};
 
 /// What to do with the agent.

@@ -16,13 +16,12 @@ use rs_session::client::Client;
 use rs_session::operations::Offered;
 use rs_session::protocol::Form;
 
-use crate::commands::relay::Side;
 use crate::context::Context;
 use crate::explain;
 use crate::network::ProxyArgs;
 use crate::outcome::{Exit, Failure, Outcome};
 use crate::output::OutputMode;
-use crate::relay_access::RelayAccess;
+use crate::relay_access::{RelayAccess, Side};
 
 pub(crate) use self::join::{Joining, join};
 pub(crate) use self::show::{Came, cut, leave, run_line};

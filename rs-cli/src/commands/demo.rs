@@ -15,16 +15,15 @@ use rs_session::history::{self, SessionSummary};
 use rs_session::protocol::Form;
 use rs_session::record::{Content, Trust, Verdict, verify_opened};
 
-use crate::agent::{Agent, AgentSettings, SESSIONS_FOLDER};
+use crate::agent::{Agent, AgentSettings};
 use crate::commands::connect::{Came, Joining, join, permitted, run_line};
-use crate::commands::relay::Side;
 use crate::commands::relay_serve::RunningRelay;
 use crate::commands::{self, operation_worker};
 use crate::context::Context;
 use crate::keys;
 use crate::network::Way;
 use crate::outcome::{ErrorCode, Exit, Failure, Outcome};
-use crate::relay_access::{AUTHORITY_NAME, RelayAccess};
+use crate::relay_access::{AUTHORITY_NAME, RelayAccess, Side};
 use crate::state::{Role, StateDir};
 use crate::storage::StorageOptions;
 
@@ -267,7 +266,7 @@ async fn refused_afterwards(context: &mut Context) -> Result<(), Failure> {
 }
 
 fn records(context: &Context) -> PathBuf {
-    context.state.role(Role::Node).file(SESSIONS_FOLDER)
+    crate::records::folder(&context.state)
 }
 
 fn on_record(context: &mut Context) -> Result<SessionSummary, Failure> {

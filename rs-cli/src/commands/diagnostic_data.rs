@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use rs_session::bundle::{BundleStore, StoreError, Stored};
+use rs_session::bundle::{StoreError, Stored};
 use secrecy::ExposeSecret as _;
 use uuid::Uuid;
 
@@ -13,10 +13,8 @@ use crate::dry_run::{self, DryRun};
 use crate::files;
 use crate::outcome::{ErrorCode, Failure, Outcome};
 use crate::output::{Record, Value, date};
+use crate::records::bundles;
 use crate::state::{Role, StateDir};
-
-/// Folder of the bundles in the node's folder.
-pub const BUNDLES_FOLDER: &str = "diagnostic-data";
 
 /// What to do with diagnostic data.
 #[derive(Debug, Subcommand)]
@@ -123,12 +121,6 @@ impl From<StoreError> for Failure {
     }
 }
 
-/// The bundles of this node.
-#[must_use]
-pub fn store(state: &StateDir) -> BundleStore {
-    BundleStore::new(state.role(Role::Node).file(BUNDLES_FOLDER))
-}
-
 /// Runs a command.
 ///
 /// # Errors
@@ -148,7 +140,7 @@ pub fn run(command: &DiagnosticDataCommand, context: &mut Context) -> Result<Out
 }
 
 fn list(context: &mut Context) -> Result<Outcome, Failure> {
-    let (bundles, faults) = store(&context.state).list()?;
+    let (bundles, faults) = bundles(&context.state).list()?;
     let records: Vec<Record> = bundles.iter().map(summary).collect();
     context.print_all(&records)?;
     if records.is_empty() && faults.is_empty() {
@@ -180,10 +172,10 @@ fn summary(Stored { manifest, manifest_sha256, released }: &Stored) -> Record {
 }
 
 fn show(bundle: Uuid, context: &mut Context) -> Result<Outcome, Failure> {
-    let stored = store(&context.state).read(bundle)?;
+    let stored = bundles(&context.state).read(bundle)?;
     context.print_one(&summary(&stored).extra("Manifest", serde_json::json!(stored.manifest)))?;
     context.note(stored.manifest.describe());
-    let path = store(&context.state).path(bundle);
+    let path = bundles(&context.state).path(bundle);
     context.note(format!("It lies in {}; to look into it: tar tzvf bundle.tar.gz.", path.display()));
     Ok(Outcome::Done)
 }
@@ -191,7 +183,7 @@ fn show(bundle: Uuid, context: &mut Context) -> Result<Outcome, Failure> {
 fn verify(args: &VerifyArgs, context: &mut Context) -> Result<Outcome, Failure> {
     /// Largest archive that is read: more than any bundle has.
     const ARCHIVE_BYTES_MAX: usize = 2 * rs_session::bundle::BUNDLE_BYTES_MAX;
-    let store = store(&context.state);
+    let store = bundles(&context.state);
     let faults = match &args.archive {
         None => store.verify(args.bundle_id)?,
         Some(path) => {
@@ -218,10 +210,10 @@ fn verify(args: &VerifyArgs, context: &mut Context) -> Result<Outcome, Failure> 
 fn remove(args: &RemoveArgs, context: &mut Context) -> Result<Outcome, Failure> {
     let bundle = args.bundle_id;
     if args.dry_run.dry_run {
-        let stored = store(&context.state).read(bundle)?;
+        let stored = bundles(&context.state).read(bundle)?;
         return dry_run::told(summary(&stored).field("Removed", false), context);
     }
-    store(&context.state).remove(bundle)?;
+    bundles(&context.state).remove(bundle)?;
     context.print_one(&Record::new().field("BundleId", bundle.to_string()).field("Removed", true))?;
     context.note("Removed from this node. What has left it is not affected; its hashes stay on record.");
     Ok(Outcome::Done)
@@ -295,7 +287,7 @@ fn clear(args: &ClearArgs, context: &mut Context) -> Result<Outcome, Failure> {
 
 /// What left under the grants of this node, in lines for `disable` (C22); `None` where nothing did.
 pub(crate) fn what_left(state: &StateDir) -> Option<String> {
-    let (bundles, _) = store(state).list().ok()?;
+    let (bundles, _) = bundles(state).list().ok()?;
     let line = |Stored { manifest, released, .. }: &Stored| {
         let released = released.as_ref()?;
         let (at, bytes) = (date(released.at), manifest.archive.bytes);

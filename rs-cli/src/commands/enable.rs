@@ -22,7 +22,6 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
 use crate::casefiles::{self, Paper};
-use crate::commands::relay::Side;
 use crate::commands::{access, request};
 use crate::context::Context;
 use crate::control::AgentControl as _;
@@ -32,7 +31,7 @@ use crate::outcome::{ErrorCode, Failure, Outcome};
 use crate::output::{Record, Value, date};
 use crate::owner_policy::OwnerPolicy;
 use crate::prompt::{self, Answer, EnterMeans};
-use crate::relay_access::RelayAccess;
+use crate::relay_access::{RelayAccess, Side};
 use crate::state::Role;
 use crate::values::{AccessLevelParser, NumberOrFile};
 use crate::{credential, explain, files, node};

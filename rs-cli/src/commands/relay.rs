@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use rs_relay::proto::{ConnectionString, Credential, SasToken};
 use secrecy::ExposeSecret as _;
 
@@ -10,6 +10,7 @@ use super::relay_serve;
 use crate::context::Context;
 use crate::files;
 use crate::outcome::{ErrorCode, Failure, Outcome};
+use crate::relay_access::Side;
 use crate::state::Role;
 
 /// What to do with a relay.
@@ -21,15 +22,6 @@ pub enum RelayCommand {
     ConnectionString(ConnectionStringArgs),
     /// Make a token of limited time from a connection string and print it.
     Token(TokenArgs),
-}
-
-/// Which side of the relay a credential is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Side {
-    /// The node's agent.
-    Listen,
-    /// The engineer.
-    Send,
 }
 
 /// Arguments of `relay connection-string`.
@@ -62,17 +54,6 @@ pub struct TokenArgs {
         env = "REMOTE_SUPPORT_GOOD_FOR_MINUTES"
     )]
     pub good_for_minutes: u32,
-}
-
-impl Side {
-    /// Name of the connection string's file in the relay's folder; also that of the authorization rule.
-    #[must_use]
-    pub fn file_name(self) -> &'static str {
-        match self {
-            Self::Listen => "listen.connection-string",
-            Self::Send => "send.connection-string",
-        }
-    }
 }
 
 /// Runs a relay command.

@@ -14,10 +14,9 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
-use super::relay::Side;
 use crate::context::Context;
 use crate::outcome::{ErrorCode, Failure, Outcome};
-use crate::relay_access::AUTHORITY_NAME;
+use crate::relay_access::{AUTHORITY_NAME, Side};
 use crate::state::{Role, RoleDir, StateDir};
 use crate::{files, logging, node, platform, signals};
 

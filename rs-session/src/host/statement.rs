@@ -79,7 +79,9 @@ fn opened(json: &[u8], node: &PublicKey) -> Option<EndOfAccess> {
 }
 
 /// Writes the statement of a session that has its end record and no statement: the agent died between both, or could not
-/// write. Says whether it wrote one. The record must have been checked, by [`crate::journal::recover`] for example.
+/// write. Says whether it wrote one. What lies in its place and is none stays, byte by byte: a statement comes there whole or
+/// not at all, so somebody has changed it, and the verifier shows that. The record must have been checked, by
+/// [`crate::journal::recover`] for example.
 ///
 /// # Errors
 /// What the operating system says.
@@ -92,7 +94,7 @@ pub fn complete_end(record: &Path, node: &SigningKey) -> io::Result<bool> {
 /// # Errors
 /// As [`complete_end`].
 pub fn complete_end_on(disk: &dyn Disk, record: &Path, node: &SigningKey) -> io::Result<bool> {
-    if end_statement_on(disk, record, &node.public())?.is_some() {
+    if read(disk, record)?.is_some() {
         return Ok(false);
     }
     match read_end(disk, record)? {
@@ -107,8 +109,7 @@ pub fn complete_end_on(disk: &dyn Disk, record: &Path, node: &SigningKey) -> io:
 /// # Errors
 /// As [`complete_end`].
 pub fn state_end(record: &Path, end: &EndOfAccess, node: &SigningKey) -> io::Result<bool> {
-    let stated = end_statement(record, &node.public())?.is_some();
-    if stated || !end.is_of(&node.public()) {
+    if read(&RealDisk, record)?.is_some() || !end.is_of(&node.public()) {
         return Ok(false);
     }
     write(&RealDisk, record, end, node).map(|_| true)

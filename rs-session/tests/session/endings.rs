@@ -10,15 +10,16 @@ use chrono::TimeDelta;
 use rs_consent::{AccessLevel, EndCause};
 use rs_session::client::{Client, ClientEvent};
 use rs_session::disk::{Disk, DiskFile, RealDisk};
+use rs_session::ending::statement_path;
 use rs_session::history::record_path;
-use rs_session::host::{HostSettings, complete_end, end_statement};
+use rs_session::host::{HostSettings, complete_end, end_statement, state_end};
 use rs_session::journal::recover;
 use rs_session::protocol::Form;
 use rs_session::record::{Content, FrameReader};
 use tokio::io::{DuplexStream, duplex};
 use uuid::Uuid;
 
-use crate::world::{World, text};
+use crate::world::{World, ended, text};
 
 /// A disk that is lost at a call, and stays lost: as if the process or the disk died there.
 #[derive(Debug, Clone)]
@@ -235,6 +236,28 @@ fn check(world: &World, session: Uuid, cause: EndCause, untouched: bool) {
         assert_eq!(stated.last_executed, Some(1));
     }
     assert!(!complete_end(&path, &world.node).unwrap(), "a second start finds nothing to do");
+}
+
+#[tokio::test]
+async fn sec12_a_statement_that_was_changed_is_not_replaced_by_a_start() {
+    let world = World::new();
+    let (mut client, served) = world.connect().await;
+    let session = client.welcome().session;
+    client.bye().await.unwrap();
+    assert_eq!(ended(&mut client).await, EndCause::Exit);
+    served.await.unwrap();
+    let path = record_path(world.directory.path(), session);
+    let end = end_statement(&path, &world.node.public()).unwrap().expect("stated");
+    let statement = statement_path(&path);
+    let changed = std::fs::read_to_string(&statement).unwrap().replacen('a', "b", 1);
+    std::fs::write(&statement, &changed).unwrap();
+    assert_eq!(end_statement(&path, &world.node.public()).unwrap(), None);
+    recover(&path, &world.node, &world.clock).unwrap();
+    assert!(!complete_end(&path, &world.node).unwrap());
+    assert!(!state_end(&path, &end, &world.node).unwrap());
+    assert_eq!(std::fs::read_to_string(&statement).unwrap(), changed, "it is evidence");
+    std::fs::remove_file(&statement).unwrap();
+    assert!(complete_end(&path, &world.node).unwrap(), "one that is missing is made");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

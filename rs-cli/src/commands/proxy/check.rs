@@ -12,13 +12,12 @@ use rs_proxy::{EndpointId, Hop, Profile, ProfileError, Severity, Target};
 
 use super::{ProfileArgs, ProxyCommand};
 use crate::cli::Command;
-use crate::commands::relay::Side;
 use crate::context::Context;
 use crate::files;
 use crate::network::{self, ProxyArgs, Way};
 use crate::outcome::{ErrorCode, Exit, Failure, Outcome};
 use crate::output::{self, OutputMode, Record};
-use crate::relay_access::RelayAccess;
+use crate::relay_access::{RelayAccess, Side};
 
 /// Longest certificate file that is read, in bytes.
 const PEM_BYTES_MAX: usize = 2 * 1024 * 1024;

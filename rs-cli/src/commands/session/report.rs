@@ -10,7 +10,6 @@ use rs_session::record::{Content, ContentKey};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::commands::diagnostic_data;
 use crate::context::Context;
 use crate::outcome::{ErrorCode, Failure};
 use crate::{node, output, records};
@@ -172,7 +171,7 @@ pub(crate) fn of_request(
 }
 
 fn bundles(number: RequestNumber, context: &Context) -> Result<(Vec<ReportedBundle>, Vec<String>), Failure> {
-    let store = diagnostic_data::store(&context.state);
+    let store = records::bundles(&context.state);
     let (stored, faults) = store.list()?;
     let of_request = stored.into_iter().filter(|stored| stored.manifest.support_request == number);
     let mut bundles: Vec<ReportedBundle> = of_request

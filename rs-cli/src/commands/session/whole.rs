@@ -11,12 +11,12 @@ use serde::Serialize;
 
 use super::VerifyArgs;
 use super::verification::{Root, fingerprint, outcome, places};
-use crate::agent::SESSIONS_FOLDER;
 use crate::context::Context;
 use crate::files;
 use crate::outcome::{ErrorCode, Failure, Outcome};
 use crate::output::{self, OutputMode, Record};
 use crate::platform;
+use crate::records::SESSIONS_FOLDER;
 use crate::state::Role;
 use crate::terminal::progress::Progress;
 
