@@ -34,7 +34,7 @@ Each command says what comes next.";
 /// `remote-support Enable-RemoteSupport -AccessLevel Diagnostics -ExpireInMinutes 1440`.
 ///
 /// Exit codes: 0 done; 1 failed; 2 usage or invalid value; 3 declined or refused by consent; 4 not found;
-/// 5 network, relay or agent unreachable; 6 integrity check failed; 7 done in part.
+/// 5 network, relay or agent unreachable; 6 integrity check failed; 7 done in part, such as on some nodes only.
 #[derive(Debug, Parser)]
 #[command(
     name = "remote-support",
@@ -171,6 +171,7 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+    use crate::fleet;
 
     fn walk(command: &clap::Command, visit: &mut dyn FnMut(&clap::Command)) {
         visit(command);
@@ -188,8 +189,8 @@ mod tests {
             for arg in command.get_arguments().filter(|arg| arg.get_long().is_some()) {
                 let name = arg.get_long().unwrap_or_default();
                 assert!(arg.get_help().is_some(), "{} --{name} has no help", command.get_name());
-                if enable::CONSENT_OPTIONS.contains(&name) {
-                    assert_eq!(arg.get_env(), None, "agreeing is an act, not a setting");
+                if enable::CONSENT_OPTIONS.contains(&name) || fleet::NODE_OPTIONS.contains(&name) {
+                    assert_eq!(arg.get_env(), None, "{name}: an act or its place, not a setting");
                     continue;
                 }
                 let variable = format!("REMOTE_SUPPORT_{}", name.replace('-', "_").to_uppercase());

@@ -20,6 +20,7 @@ pub mod dry_run;
 pub mod event_log;
 pub mod explain;
 pub mod files;
+pub mod fleet;
 pub mod forwarding;
 pub mod keys;
 pub mod last_resort;

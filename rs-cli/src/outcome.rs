@@ -52,7 +52,7 @@ impl Exit {
             Self::NotFound => "no such grant, request, session or file",
             Self::Unreachable => "network, relay or agent cannot be reached",
             Self::Integrity => "a signature, checksum or chain does not hold, or something cannot be proved",
-            Self::Partial => "done in part; what failed has been printed",
+            Self::Partial => "done in part, such as on some nodes only; what failed has been printed",
         }
     }
 

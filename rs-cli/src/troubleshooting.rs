@@ -14,6 +14,7 @@ use rs_session::operations::executor::Status;
 use rs_session::record::Verdict;
 
 use crate::commands::agent::doctor::check::Check;
+use crate::fleet::answer::NodeTrouble;
 use crate::outcome::{ErrorCode, Exit};
 
 /// Where a code is met. Two places can use the same word.
@@ -24,6 +25,8 @@ pub enum Area {
     Command,
     /// The exit code of the program.
     Exit,
+    /// One of several nodes did not do what was asked.
+    Node,
     /// The node let nobody in.
     Refusal,
     /// A session or consent ended.
@@ -57,6 +60,7 @@ impl Area {
     pub const ALL: &[Self] = &[
         Self::Command,
         Self::Exit,
+        Self::Node,
         Self::Refusal,
         Self::End,
         Self::Line,
@@ -78,6 +82,7 @@ impl Area {
         match self {
             Self::Command => "A command fails",
             Self::Exit => "Exit codes",
+            Self::Node => "One of several nodes",
             Self::Refusal => "The node lets nobody in",
             Self::End => "A session or consent has ended",
             Self::Line => "A line is refused",
@@ -100,6 +105,9 @@ impl Area {
         match self {
             Self::Command => "error[CODE]: …",
             Self::Exit => "$? is CODE",
+            Self::Node => {
+                "the trouble of a node in JSON, beside its cause; what failed on the node itself has the code of its command"
+            }
             Self::Refusal => "the node let nobody in (CODE)",
             Self::End => "the cause in history, transcripts and at the engineer's prompt",
             Self::Line => "… (column N, CODE)",
@@ -129,6 +137,7 @@ impl Area {
                 let number = |exit: &Exit| (*exit as u8).to_string();
                 Exit::ALL.iter().map(|exit| self.entry(number(exit), exit.cause(), exit.remedy())).collect()
             }
+            Self::Node => of!(NodeTrouble::ALL),
             Self::Refusal => of!(RefusalCode::ALL),
             Self::End => of!(EndCause::ALL),
             Self::Line => of!(Code::ALL),

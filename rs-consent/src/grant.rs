@@ -27,7 +27,7 @@ use crate::code::EndCause;
 use crate::conditions::{Conditions, START_AHEAD_MAX, SecondPerson, Wait};
 use crate::digest::Sha256;
 use crate::level::AccessLevel;
-use crate::minutes::Minutes;
+use crate::minutes::{Minutes, MinutesError};
 use crate::party::Grantor;
 use crate::request::RequestNumber;
 use crate::scope::Scope;
@@ -95,6 +95,22 @@ pub struct Consent {
     pub conditions: Conditions,
     /// When consent was asked for. The time counts from here, not from the answer: thinking adds nothing.
     pub requested: Now,
+}
+
+impl Consent {
+    /// The same consent with an end that is given as an instant. Its minutes are those from `requested` to there, a begun one
+    /// as a whole one, and are counted back from the end, so that it is met to the second.
+    ///
+    /// # Errors
+    /// [`MinutesError::OutOfRange`] as [`Minutes::between`].
+    pub fn until(self, end: DateTime<Utc>) -> Result<Self, MinutesError> {
+        let Now { wall, boot, boot_id } = self.requested;
+        let minutes = Minutes::between(wall, end)?;
+        let start = end.checked_sub_signed(minutes.delta()).ok_or(MinutesError::OutOfRange)?;
+        let earlier = wall.signed_duration_since(start).to_std().unwrap_or_default();
+        let requested = Now { wall: start, boot: boot.saturating_sub(earlier), boot_id };
+        Ok(Self { minutes, requested, ..self })
+    }
 }
 
 /// Where a grant stands.
@@ -556,6 +572,25 @@ mod tests {
             approval: ApprovalRule::default(),
             conditions: Conditions::default(),
             requested,
+        }
+    }
+
+    #[test]
+    fn f12_an_end_that_is_an_instant_is_met_on_both_clocks() {
+        let clock = clock();
+        clock.advance(Duration::from_secs(600));
+        let now = clock.now();
+        for seconds in [59 * 60 + 1, 60 * 60, 7_261, 20160 * 60] {
+            let end = now.wall + TimeDelta::seconds(seconds);
+            let consent = consent(AccessLevel::Diagnostics, 480, now).until(end).unwrap();
+            let grant = Grant::new(id(1), &consent, &now).unwrap();
+            assert_eq!(grant.deadline.wall, end, "{seconds}");
+            assert_eq!(grant.remaining(&now).as_secs(), u64::try_from(seconds).unwrap());
+            assert_eq!(grant.deadline.boot - now.boot, grant.remaining(&now), "the boot clock too");
+        }
+        for past in [59 * 60, 20160 * 60 + 1] {
+            let end = now.wall + TimeDelta::seconds(past);
+            assert!(consent(AccessLevel::Diagnostics, 480, now).until(end).is_err(), "{past}");
         }
     }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 /// Longest text that is read as a duration, in bytes.
@@ -68,6 +68,16 @@ impl Minutes {
             .filter(|m| (Self::MIN.0..=Self::MAX.0).contains(m))
             .map(Self)
             .ok_or(MinutesError::OutOfRange)
+    }
+
+    /// The minutes from `start` to `end`; one that has begun counts as a whole one.
+    ///
+    /// # Errors
+    /// [`MinutesError::OutOfRange`] for 59 minutes or less, and for more than 20160.
+    pub fn between(start: DateTime<Utc>, end: DateTime<Utc>) -> Result<Self, MinutesError> {
+        let span = end.signed_duration_since(start);
+        let begun = span > TimeDelta::minutes(span.num_minutes());
+        Self::new(span.num_minutes().saturating_add(begun.into()))
     }
 
     /// The number of minutes.
@@ -322,5 +332,26 @@ mod tests {
             let text = format!("P{d}DT{h}H{m}M");
             prop_assert_eq!(text.parse::<Minutes>(), Minutes::new(d * 1440 + h * 60 + m));
         }
+    }
+
+    #[test]
+    fn f12_the_minutes_to_an_instant_have_the_same_bounds() {
+        let start: DateTime<Utc> = "2026-01-02T03:04:05Z".parse().unwrap();
+        let to = |seconds: i64| Minutes::between(start, start + TimeDelta::seconds(seconds));
+        for (seconds, minutes) in [
+            (59 * 60 + 1, 60),
+            (60 * 60, 60),
+            (60 * 60 + 1, 61),
+            (20159 * 60 + 1, 20160),
+            (20160 * 60, 20160),
+        ] {
+            assert_eq!(to(seconds), Minutes::new(minutes), "{seconds}");
+        }
+        for past in [i64::from(i32::MIN), -60, 0, 59 * 60, 20160 * 60 + 1, i64::from(i32::MAX)] {
+            assert_eq!(to(past), Err(MinutesError::OutOfRange), "{past}");
+        }
+        let just = start + TimeDelta::minutes(20160) + TimeDelta::nanoseconds(1);
+        assert_eq!(Minutes::between(start, just), Err(MinutesError::OutOfRange));
+        assert!(Minutes::between(DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC).is_err());
     }
 }

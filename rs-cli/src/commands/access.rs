@@ -10,6 +10,7 @@ use rs_consent::{Grant, GrantState, Now};
 
 use crate::context::Context;
 use crate::control::{AgentControl as _, ControlError};
+use crate::fleet::{self, FleetArgs};
 use crate::node;
 use crate::outcome::{Failure, Outcome};
 use crate::output::{Record, Value, date, span};
@@ -20,6 +21,9 @@ pub struct AccessArgs {
     /// List also consents that ended in the last 30 days, expired or revoked.
     #[arg(long, env = "REMOTE_SUPPORT_INCLUDE_EXPIRED", value_parser = clap::builder::BoolishValueParser::new())]
     pub include_expired: bool,
+    /// On which nodes.
+    #[command(flatten)]
+    pub nodes: FleetArgs,
 }
 
 /// Lists consents, the newest first.
@@ -28,6 +32,9 @@ pub struct AccessArgs {
 ///
 /// As [`node::existing_store`].
 pub fn run(args: &AccessArgs, context: &mut Context) -> Result<Outcome, Failure> {
+    if let Some(fleet) = args.nodes.fleet()? {
+        return fleet::verbs::access(args, &fleet, context);
+    }
     let now = context.clock.now();
     let consents = consents(args.include_expired, context)?;
     let grants = &consents.grants;

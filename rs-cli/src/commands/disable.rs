@@ -15,6 +15,7 @@ use rs_consent::store::StoreError;
 use crate::commands::{diagnostic_data, ending};
 use crate::context::Context;
 use crate::control::{AgentControl as _, ControlError, SocketControl};
+use crate::fleet::{self, FleetArgs};
 use crate::node::{self, Enforced};
 use crate::outcome::{Failure, Outcome};
 use crate::output::Record;
@@ -25,6 +26,9 @@ pub struct DisableArgs {
     /// Say what would be revoked and which sessions would end, and change nothing.
     #[arg(long, env = "REMOTE_SUPPORT_DRY_RUN", value_parser = clap::builder::BoolishValueParser::new())]
     pub dry_run: bool,
+    /// On which nodes.
+    #[command(flatten)]
+    pub nodes: FleetArgs,
 }
 
 /// Revokes consent; a success also where nothing was granted.
@@ -34,6 +38,9 @@ pub struct DisableArgs {
 /// As [`node::open_store`]; [`ErrorCode::AgentUnreachable`](crate::outcome::ErrorCode) where an agent runs and does not
 /// confirm that its sessions are down, and cannot be ended (the consent is revoked then).
 pub fn run(args: &DisableArgs, context: &mut Context) -> Result<Outcome, Failure> {
+    if let Some(fleet) = args.nodes.fleet()? {
+        return fleet::verbs::disable(args, &fleet, context);
+    }
     if args.dry_run {
         return preview(context);
     }

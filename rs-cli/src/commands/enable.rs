@@ -11,12 +11,13 @@ use clap::Args;
 use rs_consent::conditions::Wait;
 use rs_consent::grant::GrantError;
 use rs_consent::keys::Fingerprint;
+use rs_consent::minutes::MinutesError;
 use rs_consent::party::Method;
 use rs_consent::request::{Opening, RequestState};
 use rs_consent::store::{Act, ConsentStore, StoreError};
 use rs_consent::{
     AccessLevel, ApprovalRule, Conditions, Consent, Grant, GrantState, Minutes, Now, RequestNumber, Scope,
-    Terms, compat,
+    Sha256, Terms, compat,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
@@ -26,6 +27,7 @@ use crate::commands::{access, request};
 use crate::context::Context;
 use crate::control::AgentControl as _;
 use crate::explain::ScopeArgs;
+use crate::fleet::FleetArgs;
 use crate::network::{self, ProxyArgs};
 use crate::outcome::{ErrorCode, Failure, Outcome};
 use crate::output::{Record, Value, date};
@@ -34,11 +36,12 @@ use crate::prompt::{self, Answer, EnterMeans};
 use crate::relay_access::{RelayAccess, Side};
 use crate::state::Role;
 use crate::values::{AccessLevelParser, NumberOrFile};
-use crate::{credential, explain, files, node};
+use crate::{credential, explain, files, fleet, node};
 
 /// Options by which somebody agrees. They have no environment variable: agreeing is an act, not a setting that a
 /// shell could inherit.
-pub const CONSENT_OPTIONS: &[&str] = &["agree-to-remote-support-consent", "agree-to-terms"];
+pub const CONSENT_OPTIONS: &[&str] =
+    &["agree-to-remote-support-consent", "agree-to-terms", "agree-to-catalog"];
 
 const HELP: &str = "Yes: the support organisation gets access as described, until it expires or is revoked.\n\
                     No: nothing is changed and nothing is stored.\n\
@@ -68,6 +71,12 @@ pub struct EnableArgs {
         env = "REMOTE_SUPPORT_EXPIRE_IN_MINUTES"
     )]
     pub expire_in_minutes: Minutes,
+    /// End at this instant instead, 60 to 20160 minutes from now; a minute that has begun counts as a whole one.
+    #[arg(
+        long, value_name = "DATE", value_parser = crate::values::date, conflicts_with_all = ["expire_in_minutes", "not_before"],
+        env = "REMOTE_SUPPORT_UNTIL"
+    )]
+    pub until: Option<DateTime<Utc>>,
     /// File with the relay credential that support handed out, mode 0600, or `-` for standard input.
     #[arg(long, value_name = "FILE", env = "REMOTE_SUPPORT_SAS_CREDENTIAL_FILE", hide_env_values = true)]
     pub sas_credential_file: Option<PathBuf>,
@@ -100,15 +109,22 @@ pub struct EnableArgs {
     /// Agree to the terms without being asked.
     #[arg(long)]
     pub agree_to_remote_support_consent: bool,
-    /// Agree to the terms of this version without being asked; refused where the terms are of another version.
-    #[arg(long, value_name = "VERSION")]
+    /// Agree to the terms of this version, or with this SHA-256 of their text, without being asked; refused where the terms
+    /// are others.
+    #[arg(long, value_name = "VERSION|SHA256")]
     pub agree_to_terms: Option<String>,
+    /// Refuse where the lists of commands are not the ones with this SHA-256, which were shown elsewhere.
+    #[arg(long, value_name = "SHA256")]
+    pub agree_to_catalog: Option<Sha256>,
     /// Let Enter mean Yes, as in the product's own prompt.
     #[arg(long, env = "REMOTE_SUPPORT_COMPAT_PROMPT", value_parser = clap::builder::BoolishValueParser::new())]
     pub compat_prompt: bool,
     /// Check everything, show the terms and what would be granted, and change nothing.
     #[arg(long, env = "REMOTE_SUPPORT_DRY_RUN", value_parser = clap::builder::BoolishValueParser::new())]
     pub dry_run: bool,
+    /// On which nodes.
+    #[command(flatten)]
+    pub nodes: FleetArgs,
 }
 
 /// Gives consent.
@@ -118,32 +134,43 @@ pub struct EnableArgs {
 /// [`ErrorCode::NoTerminal`] where nobody can be asked and nobody has agreed; [`ErrorCode::Refused`] for terms of
 /// another version or a closed request; as [`node::open_store`] and [`files::read_secret`].
 pub fn run(args: &EnableArgs, context: &mut Context) -> Result<Outcome, Failure> {
+    if let Some(fleet) = args.nodes.fleet()? {
+        return fleet::verbs::enable(args, &fleet, context);
+    }
     let requested = context.clock.now();
+    let minutes = match args.until {
+        Some(until) => check_until(requested.wall, until)?,
+        None => args.expire_in_minutes,
+    };
     let terms = Terms::azure_local();
     let method = method(args, &terms, context)?;
     let conditions = conditions(args, context)?;
     let credential = credential(args, method, context)?;
     let (number, opening) = support_request(args, context)?;
     if args.dry_run {
-        return preview(args, &terms, number, opening.as_ref(), conditions, context);
+        return preview(args, &terms, number, opening.as_ref(), (minutes, conditions), context);
     }
     if let Some(opening) = &opening
         && request::confirm_desk(opening, args.desk_fingerprint, context)? == Answer::No
     {
-        return declined(args, context);
+        return declined(args, minutes, context);
     }
     if agreement(args, method, &terms, context)? == Answer::No {
-        return declined(args, context);
+        return declined(args, minutes, context);
     }
     let choice = Choice {
         level: args.access_level,
-        minutes: args.expire_in_minutes,
+        minutes,
         request: number,
         scope: scope(args),
         approval: args.require_approval,
         conditions,
     };
     let consent = choice.consent(terms, method, requested);
+    let consent = match args.until {
+        Some(until) => consent.until(until).map_err(too_near_or_far)?,
+        None => consent,
+    };
     let grant = give(&consent, opening.as_ref(), credential.as_ref(), context)?;
     print(&grant, context)?;
     advise_on_network(context);
@@ -233,25 +260,55 @@ fn conditions(args: &EnableArgs, context: &Context) -> Result<Conditions, Failur
     Ok(conditions)
 }
 
+/// The minutes to an end that was given as an instant.
+///
+/// # Errors
+///
+/// [`ErrorCode::InvalidValue`] for one outside of the range of minutes.
+pub(crate) fn check_until(now: DateTime<Utc>, until: DateTime<Utc>) -> Result<Minutes, Failure> {
+    Minutes::between(now, until).map_err(too_near_or_far)
+}
+
+fn too_near_or_far(error: MinutesError) -> Failure {
+    Failure::new(ErrorCode::InvalidValue, error.to_string())
+        .about("--until")
+        .next_step("choose an end in that range, and see that the clock of this node is right")
+}
+
 /// When the access ends that is asked for at `now`.
 fn end(args: &EnableArgs, now: DateTime<Utc>) -> DateTime<Utc> {
+    if let Some(until) = args.until {
+        return until;
+    }
     let begins = args.not_before.map_or(now, |begins| begins.max(now));
     begins.checked_add_signed(args.expire_in_minutes.delta()).unwrap_or(begins)
 }
 
 /// What the consent narrows: each consent is asked for anew, so an earlier one does not count here.
-fn scope(args: &EnableArgs) -> Scope {
+pub(crate) fn scope(args: &EnableArgs) -> Scope {
     args.scope.scope(Scope::default())
 }
 
 /// How consent is given, if it can be given here at all.
-fn method(args: &EnableArgs, terms: &Terms, context: &Context) -> Result<Method, Failure> {
-    if let Some(version) =
-        args.agree_to_terms.as_deref().filter(|version| *version != terms.version().as_str())
-    {
+///
+/// # Errors
+///
+/// [`ErrorCode::Refused`] where other terms or lists were agreed to; [`ErrorCode::NoTerminal`].
+pub(crate) fn method(args: &EnableArgs, terms: &Terms, context: &Context) -> Result<Method, Failure> {
+    let hash = terms.agreed().sha256.to_string();
+    let is_other = |agreed: &&str| ![terms.version().as_str(), &hash].contains(agreed);
+    if let Some(version) = args.agree_to_terms.as_deref().filter(is_other) {
         return Err(Failure::new(ErrorCode::Refused, "the terms agreed to are not the ones in force")
             .about(version)
             .next_step(format!("read the terms of version {} and agree to those", terms.version())));
+    }
+    if let Some(catalog) = args.agree_to_catalog.filter(|agreed| explain::catalog() != Some(*agreed)) {
+        return Err(Failure::new(
+            ErrorCode::Refused,
+            "the lists of commands that were shown are not the ones of this node",
+        )
+        .about(catalog.to_string())
+        .next_step("bring the nodes to one version, or give consent on this node itself"));
     }
     let asks_nothing = args.agree_to_remote_support_consent || args.agree_to_terms.is_some() || args.dry_run;
     if asks_nothing {
@@ -370,7 +427,7 @@ fn preview(
     terms: &Terms,
     number: Option<RequestNumber>,
     opening: Option<&Opening>,
-    conditions: Conditions,
+    (minutes, conditions): (Minutes, Conditions),
     context: &mut Context,
 ) -> Result<Outcome, Failure> {
     let now = context.clock.now();
@@ -389,7 +446,7 @@ fn preview(
     let record = Record::new()
         .field("DryRun", true)
         .field("AccessLevel", args.access_level.to_string())
-        .field("Minutes", args.expire_in_minutes.get())
+        .field("Minutes", minutes.get())
         .field("NotBefore", args.not_before)
         .field("ExpiresAt", end(args, now.wall))
         .field("SecondPerson", conditions.second_person)
@@ -411,7 +468,11 @@ fn preview(
 }
 
 /// Shows the terms and what the level permits, and asks, unless the answer was given beforehand.
-fn agreement(
+///
+/// # Errors
+///
+/// Where it cannot be shown.
+pub(crate) fn agreement(
     args: &EnableArgs,
     method: Method,
     terms: &Terms,
@@ -446,8 +507,8 @@ pub(crate) fn note_declined(
 }
 
 /// Nothing is granted.
-fn declined(args: &EnableArgs, context: &mut Context) -> Result<Outcome, Failure> {
-    note_declined(args.access_level, args.expire_in_minutes, Method::Prompt, context)?;
+fn declined(args: &EnableArgs, minutes: Minutes, context: &mut Context) -> Result<Outcome, Failure> {
+    note_declined(args.access_level, minutes, Method::Prompt, context)?;
     context.note("Remote Support was not enabled; nothing was changed.");
     Ok(Outcome::Declined)
 }

@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::session::OwnRecords;
 use crate::context::Context;
+use crate::fleet::{self, FleetArgs};
 use crate::outcome::{ErrorCode, Exit, Failure, Outcome};
 use crate::output::{self, OutputMode, Record};
 use crate::records;
@@ -49,8 +50,8 @@ pub struct HistoryArgs {
     #[arg(long, value_name = "NUMBER", env = "REMOTE_SUPPORT_SUPPORT_REQUEST")]
     pub support_request: Option<String>,
     /// Only sessions on this node: a part of its name.
-    #[arg(long, value_name = "TEXT", env = "REMOTE_SUPPORT_NODE")]
-    pub node: Option<String>,
+    #[arg(long, value_name = "TEXT", env = "REMOTE_SUPPORT_NODE_NAME")]
+    pub node_name: Option<String>,
     /// Only sessions that ended so (revoked, expired, exit, …) or stand so (live, ended, cut-off, damaged).
     #[arg(long, value_name = "WORD", env = "REMOTE_SUPPORT_OUTCOME")]
     pub outcome: Option<String>,
@@ -67,6 +68,9 @@ pub struct HistoryArgs {
         env = "REMOTE_SUPPORT_INCLUDE_SESSION_TRANSCRIPT"
     )]
     pub include_session_transcript: bool,
+    /// On which nodes.
+    #[command(flatten)]
+    pub nodes: FleetArgs,
 }
 
 /// Lists sessions, oldest first, or shows one.
@@ -77,6 +81,9 @@ pub struct HistoryArgs {
 /// read to its end, after everything before that place was printed. A record that does not verify is printed, with a
 /// note, and the exit code is 6.
 pub fn run(args: &HistoryArgs, context: &mut Context) -> Result<Outcome, Failure> {
+    if let Some(fleet) = args.nodes.fleet()? {
+        return fleet::verbs::history(args, &fleet, context);
+    }
     let now = context.clock.now().wall;
     let key = context.content_key();
     let (single, sessions, outcome) = match args.session_id {
@@ -178,7 +185,7 @@ impl HistoryArgs {
         Search {
             engineer: self.engineer.clone(),
             support_request: self.support_request.clone(),
-            node: self.node.clone(),
+            node: self.node_name.clone(),
             outcome: self.outcome.clone(),
             command: self.command.clone(),
             text: self.text.clone(),

@@ -15,6 +15,7 @@ mod disk;
 mod ending;
 mod expiry;
 mod export;
+mod fleet;
 mod forwarding;
 mod four_shells;
 mod hostile_relay;

@@ -95,7 +95,7 @@ fn u05_names_that_do_not_exist_get_powershells_words_and_a_correction() {
     assert_eq!(
         refused("Enable-RemoteSupport -Agree"),
         "enable: Parameter cannot be processed because the parameter name 'Agree' is ambiguous. \
-         Possible matches include: -AgreeToRemoteSupportConsent -AgreeToTerms."
+         Possible matches include: -AgreeToRemoteSupportConsent -AgreeToTerms -AgreeToCatalog."
     );
     for line in ["Enable-RemoteSupport -AccessLevel", "Enable-RemoteSupport -AccessLevel -ExpireInMinutes 60"]
     {

@@ -9,6 +9,7 @@ mod documents;
 mod dry_run;
 mod everywhere;
 mod fixtures;
+mod fleet;
 mod keeping;
 mod machine;
 mod operations;
