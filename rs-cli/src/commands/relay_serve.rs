@@ -1,6 +1,7 @@
 //! `relay serve`: runs a relay, with keys of its own or by a configuration file.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -64,6 +65,10 @@ pub struct ServeArgs {
         env = "REMOTE_SUPPORT_DRAIN_SECONDS"
     )]
     pub drain_seconds: u32,
+    /// TLS handshakes at work at the same time; others wait for their turn, source by source [default: one for each core, two
+    /// at least].
+    #[arg(long, value_name = "NUMBER", env = "REMOTE_SUPPORT_HANDSHAKES_AT_ONCE")]
+    pub handshakes_at_once: Option<NonZeroUsize>,
     /// How events are written to standard error.
     #[arg(long, value_enum, ignore_case = true, default_value = "text", env = "REMOTE_SUPPORT_LOG_FORMAT")]
     pub log_format: LogFormat,
@@ -215,6 +220,7 @@ impl RunningRelay {
             certificate_key: None,
             admin_listen: None,
             drain_seconds: 10,
+            handshakes_at_once: None,
             log_format: LogFormat::Text,
         };
         Self::start_with(state, &args).await
@@ -261,7 +267,7 @@ impl RunningRelay {
             Some(settings) => settings,
             None => source.settings(&folder)?,
         };
-        let server = server(settings)?;
+        let server = server(settings, args.handshakes_at_once)?;
         if let Some(address) = args.admin_listen {
             let listener = tokio::net::TcpListener::bind(address).await.map_err(|error| {
                 Failure::new(ErrorCode::Unreachable, "the relay cannot listen for its operators")
@@ -329,10 +335,16 @@ impl RunningRelay {
     }
 }
 
-fn server(settings: Vec<NamespaceSettings>) -> Result<RelayServer, Failure> {
+fn server(
+    settings: Vec<NamespaceSettings>,
+    handshakes_at_once: Option<NonZeroUsize>,
+) -> Result<RelayServer, Failure> {
     let mut settings = settings.into_iter();
     let first = settings.next().ok_or_else(|| Failure::new(ErrorCode::Internal, "no namespace"))?;
-    let builder = RelayServer::with_namespace(first);
+    let mut builder = RelayServer::with_namespace(first);
+    if let Some(turns) = handshakes_at_once {
+        builder = builder.handshakes_at_once(turns);
+    }
     settings.fold(builder, rs_relay::server::RelayServerBuilder::namespace).build().map_err(unusable)
 }
 

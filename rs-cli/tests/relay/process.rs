@@ -34,12 +34,17 @@ pub(crate) struct Relay {
 
 impl Relay {
     pub(crate) fn start() -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        write_private(&directory.path().join("relay.toml"), &settings(KEY));
-        Self::start_in(directory, 0)
+        Self::start_with(&[])
     }
 
-    fn start_in(directory: tempfile::TempDir, port: u16) -> Self {
+    /// With arguments of its own.
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        write_private(&directory.path().join("relay.toml"), &settings(KEY));
+        Self::start_in(directory, 0, arguments)
+    }
+
+    fn start_in(directory: tempfile::TempDir, port: u16, arguments: &[&str]) -> Self {
         let program = std::env::var_os("TEST_PROGRAM")
             .map_or_else(|| env!("CARGO_BIN_EXE_remote-support").into(), PathBuf::from);
         let mut child = Command::new(program)
@@ -56,6 +61,7 @@ impl Relay {
                 "--namespaces",
             ])
             .arg(directory.path().join("relay.toml"))
+            .args(arguments)
             .env_remove("REMOTE_SUPPORT_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -124,7 +130,7 @@ impl Relay {
     pub(crate) fn again(mut self) -> Self {
         self.wait();
         let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().expect("a directory"));
-        Self::start_in(directory, self.port)
+        Self::start_in(directory, self.port, &[])
     }
 
     /// Anonymous memory of the process, in bytes.

@@ -3,11 +3,19 @@
 //! WebSocket clients show their users no bodies, so the explanation stands in the status line:
 //! `HTTP/1.1 404 Endpoint does not exist. TrackingId:…, SystemTracker:…, Timestamp:…`.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 
 use super::address::{Rejection, TargetError};
 use super::limits::{LISTENERS_PER_ENTITY_MAX, REASON_BYTES_MAX, RENDEZVOUS_WAIT, RESPONSE_WAIT};
 use super::token::TokenError;
+
+/// When to come back to a relay that is busy or shuts down; another one may be in its place soon.
+const BUSY_WAIT: Duration = Duration::from_secs(2);
+
+/// When to come back to a namespace that is full.
+const TOO_MANY_WAIT: Duration = Duration::from_secs(10);
 
 /// Why the server refuses a handshake. [`Refusal::status`] is the only place where a refusal becomes an HTTP status.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -110,6 +118,23 @@ impl Refusal {
         }
     }
 
+    /// When to come back, for a `Retry-After` header; only where trying again may help and the relay can say when.
+    ///
+    /// ```
+    /// use rs_relay::proto::Refusal;
+    ///
+    /// assert_eq!(Refusal::Busy.retry_after(), Some(std::time::Duration::from_secs(2)));
+    /// assert_eq!(Refusal::NoListener.retry_after(), None);
+    /// ```
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Busy => Some(BUSY_WAIT),
+            Self::TooManyConnections => Some(TOO_MANY_WAIT),
+            _ => None,
+        }
+    }
+
     /// The reason phrase: the text, then what support needs to find the event again.
     ///
     /// Only a listener's own text is passed on as it is. `now` is wall time.
@@ -165,6 +190,19 @@ mod tests {
         );
         let no = Refusal::Rejected(Rejection::new(409, "busy"));
         assert_eq!((no.status(), no.reason("x", "y", now).as_str()), (409, "busy"));
+    }
+
+    #[test]
+    fn every_503_says_when_to_come_back() {
+        for refusal in [Refusal::Busy, Refusal::TooManyConnections] {
+            assert_eq!(refusal.status(), 503);
+            assert!(refusal.retry_after().is_some_and(|wait| wait.as_secs() > 0));
+        }
+        assert_eq!(
+            Refusal::Rejected(Rejection::new(503, "no")).retry_after(),
+            None,
+            "the listener's own affair"
+        );
     }
 
     proptest! {

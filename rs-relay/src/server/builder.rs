@@ -1,6 +1,7 @@
 //! Settings of a server, and their check.
 
 use std::collections::HashSet;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use super::door::{CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, Door};
 use super::issuers::IssuerError;
 use super::metrics::Metrics;
 use super::namespace::Namespace;
+use super::turns::{Turns, default_at_once};
 use super::{RelayServer, Shared};
 use crate::net::Clock;
 use crate::proto::registry::Limits;
@@ -69,7 +71,7 @@ pub enum ConfigError {
 ///
 /// Entities come into being when somebody listens; limits as Azure's; handshake within 10 s; a Ping every 30 s, and a peer
 /// that leaves three in a row unanswered is dropped; a half-closed peer may be silent for 10 s; at most 16,384 connections,
-/// 4,096 of one address.
+/// 4,096 of one address; as many TLS handshakes at work at the same time as the machine has cores, and two at least.
 #[derive(Debug)]
 pub struct RelayServerBuilder {
     pub(super) first: NamespaceSettings,
@@ -77,6 +79,7 @@ pub struct RelayServerBuilder {
     pub(super) times: Times,
     pub(super) connections_max: usize,
     pub(super) connections_per_address_max: usize,
+    pub(super) handshakes_at_once: NonZeroUsize,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -90,7 +93,15 @@ impl RelayServerBuilder {
         };
         let others = Vec::new();
         let (connections_max, connections_per_address_max) = (CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX);
-        Self { first, others, times, connections_max, connections_per_address_max, clock }
+        Self {
+            first,
+            others,
+            times,
+            connections_max,
+            connections_per_address_max,
+            handshakes_at_once: default_at_once(),
+            clock,
+        }
     }
 
     /// Changes the first namespace.
@@ -180,6 +191,17 @@ impl RelayServerBuilder {
         Self { connections_max: in_all, connections_per_address_max: of_one_address, ..self }
     }
 
+    /// TLS handshakes that are at work at the same time; others wait for their turn, source by source (an IPv6 network of 64
+    /// bits is one source), so that a source with many of them does not delay those with few. One that only waits for its
+    /// peer's bytes is not counted. Default: the number of cores, and two at least.
+    ///
+    /// At most 1,024 of one source wait, and 3,072 in all; further ones are closed, beginning with those of the source that
+    /// has most. More turns than cores make the order of turns matter less.
+    #[must_use]
+    pub fn handshakes_at_once(self, turns: NonZeroUsize) -> Self {
+        Self { handshakes_at_once: turns, ..self }
+    }
+
     /// Where wall time comes from. Default [`SystemClock`](crate::SystemClock).
     #[must_use]
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
@@ -211,7 +233,8 @@ impl RelayServerBuilder {
             .map(|settings| Namespace::new(settings, Arc::clone(&self.clock), &metrics).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
         let door = Door::new(self.connections_max, self.connections_per_address_max, metrics.clone());
-        Ok(RelayServer::new(Shared::new(namespaces, self.times, self.clock, door, metrics)))
+        let turns = Turns::new(self.handshakes_at_once, metrics.clone());
+        Ok(RelayServer::new(Shared::new(namespaces, self.times, self.clock, door, turns, metrics)))
     }
 }
 

@@ -79,6 +79,7 @@ fn source(address: IpAddr) -> IpAddr {
 #[derive(Debug)]
 pub(crate) struct Ticket {
     door: Arc<Door>,
+    /// The [`source`].
     address: IpAddr,
 }
 
@@ -116,13 +117,15 @@ impl Stranger {
     pub(crate) async fn run<T: Transport>(self, transport: Arc<T>, raw: T::Raw) {
         let times = self.server.0.times;
         let deadline = self.begun + times.handshake;
+        let securing = self.server.0.turns.drive(self.ticket.address, transport.secure(raw));
         let secured = tokio::select! {
-            secured = tokio::time::timeout_at(deadline, transport.secure(raw)) => secured,
+            secured = tokio::time::timeout_at(deadline, securing) => secured,
             () = self.server.0.cut.cancelled() => return,
         };
         let stream = match secured {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return tracing::debug!(peer = %self.peer, %error, "no TLS handshake"),
+            Ok(Ok(Ok(stream))) => stream,
+            Ok(Ok(Err(error))) => return tracing::debug!(peer = %self.peer, %error, "no TLS handshake"),
+            Ok(Err(full)) => return tracing::debug!(peer = %self.peer, %full, "no TLS handshake"),
             Err(_) => return tracing::debug!(peer = %self.peer, "no TLS handshake in time"),
         };
         let (server, place, peer, ticket) =

@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
 use hyper::header::{
-    CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL,
-    UPGRADE,
+    CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT,
+    SEC_WEBSOCKET_PROTOCOL, UPGRADE,
 };
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode, Version};
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 
 use super::door::Ticket;
 use super::http::{self, AnswerBody, Served};
+use super::lobby::REMEMBERED;
 use super::namespace::{Namespace, Offer, Verdict};
 use super::{RelayServer, control, exchange, join};
 use crate::net::handshake::{TOKEN_HEADER, accept_key, client_key};
@@ -50,7 +52,7 @@ pub(crate) async fn handle<S: Stream + 'static>(
     let Some(namespace) = server.namespace_of(host.as_ref()) else {
         let reason = Refusal::NoEntity.to_string();
         tracing::info!(target: ACCESS, event = "refused", %peer, path, status = 404, "unknown host");
-        return Ok(refuse(Refusal::NoEntity.status(), &reason, websocket));
+        return Ok(refuse(Refusal::NoEntity.status(), &reason, websocket, None));
     };
     let tracking = namespace.tracking_id(None);
     let (answer, listens) = if websocket {
@@ -61,9 +63,7 @@ pub(crate) async fn handle<S: Stream + 'static>(
     } else {
         (http::relay(&server, &namespace, peer, request).await, false)
     };
-    if answer.is_err() && listens {
-        hold_back(&server, peer).await;
-    }
+    let held = answer.is_err() && listens && hold_back(&server, peer).await;
     Ok(answer.unwrap_or_else(|refusal| {
         let status = refusal.status();
         namespace.metrics.refused(status);
@@ -71,7 +71,8 @@ pub(crate) async fn handle<S: Stream + 'static>(
         let reason = refusal.reason(&tracking, &tracker, namespace.now().wall);
         let name = namespace.host();
         tracing::info!(target: ACCESS, event = "refused", namespace = name, %peer, path, status, %refusal, tracking);
-        refuse(status, &reason, websocket)
+        let retry_after = refusal.retry_after().or_else(|| held.then_some(REMEMBERED));
+        refuse(status, &reason, websocket, retry_after)
     }))
 }
 
@@ -83,16 +84,18 @@ fn is_listen<B>(request: &Request<B>) -> bool {
     Target::parse(target_of(request)).is_ok_and(|target| target.action == Action::Listen)
 }
 
-/// Slows listeners down that are refused again and again.
-async fn hold_back(server: &RelayServer, peer: SocketAddr) {
+/// Slows listeners down that are refused again and again. Whether this was one.
+async fn hold_back(server: &RelayServer, peer: SocketAddr) -> bool {
     let delay = server.0.times.refusal;
-    if !delay.is_zero() && server.0.lobby.hold(peer.ip(), Instant::now()) {
+    let hold = !delay.is_zero() && server.0.lobby.hold(peer.ip(), Instant::now());
+    if hold {
         let _released = Released(server);
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
             () = server.0.stop.cancelled() => {}
         }
     }
+    hold
 }
 
 /// Gives the place of a refusal that was held back free, also when the client leaves before.
@@ -321,7 +324,7 @@ fn switch(accept: &str, protocol: Option<HeaderValue>) -> Answer {
 }
 
 /// An HTTP sender may keep its connection for the next request.
-fn refuse(status: u16, reason: &str, close: bool) -> Answer {
+fn refuse(status: u16, reason: &str, close: bool, retry_after: Option<Duration>) -> Answer {
     let mut answer = Response::new(AnswerBody::Whole(format!("{reason}\n").into()));
     *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if let Ok(reason) = ReasonPhrase::try_from(reason.as_bytes()) {
@@ -329,6 +332,9 @@ fn refuse(status: u16, reason: &str, close: bool) -> Answer {
     }
     if close {
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if let Some(wait) = retry_after {
+        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
     }
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=us-ascii"));
     answer

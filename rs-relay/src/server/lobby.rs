@@ -15,7 +15,7 @@ pub(crate) const STRANGERS_MAX: usize = 4096;
 const ADDRESSES_MAX: usize = 4096;
 
 /// How long a refused listener's address is remembered.
-const REMEMBERED: Duration = Duration::from_secs(10);
+pub(crate) const REMEMBERED: Duration = Duration::from_secs(10);
 
 /// Refusals that may be held back at the same time. More are given at once.
 const HELD_MAX: usize = 512;

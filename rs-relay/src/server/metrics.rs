@@ -32,6 +32,8 @@ pub(crate) struct Metrics {
     registry: Arc<Registry>,
     pub(crate) connections: Gauge,
     pub(crate) connections_refused: Family<Cause, Counter>,
+    pub(crate) handshakes_waiting: Gauge,
+    pub(crate) handshakes_refused: Family<Cause, Counter>,
     listeners: Family<InNamespace, Gauge>,
     waiting: Family<InNamespace, Gauge>,
     joined: Family<InNamespace, Gauge>,
@@ -72,6 +74,18 @@ impl Metrics {
             "Connections that were closed before anything was read",
             connections_refused.clone(),
         );
+        let handshakes_waiting = Gauge::default();
+        registry.register(
+            "handshakes_waiting",
+            "TLS handshakes that wait for their turn right now",
+            handshakes_waiting.clone(),
+        );
+        let handshakes_refused = Family::<Cause, Counter>::default();
+        registry.register(
+            "handshakes_refused",
+            "Connections that were closed because too many TLS handshakes wait",
+            handshakes_refused.clone(),
+        );
         let mut gauge = |name: &str, help: &str| {
             let family = Family::<InNamespace, Gauge>::default();
             registry.register(name, help, family.clone());
@@ -104,6 +118,8 @@ impl Metrics {
             registry: Arc::new(registry),
             connections,
             connections_refused,
+            handshakes_waiting,
+            handshakes_refused,
             listeners,
             waiting,
             joined,

@@ -21,6 +21,10 @@
 //! | a joined connection | two buffers of 64 KiB |
 //! | the rendezvous of an HTTP request | 256 KiB in each direction |
 //!
+//! Before anybody has shown a token, work is shared out by source, an IPv4 address or an IPv6 network of 64 bits:
+//! connections are counted, and the steps of TLS handshakes are taken in turns
+//! ([`RelayServerBuilder::handshakes_at_once`]), so that one source which floods the relay does not delay the others.
+//!
 //! Two customers on one server, who cannot see each other:
 //!
 //! ```
@@ -59,6 +63,7 @@ mod lobby;
 mod metrics;
 mod namespace;
 mod transport;
+mod turns;
 
 use std::fmt;
 use std::io;
@@ -85,6 +90,7 @@ use metrics::Metrics;
 use namespace::Namespace;
 pub use namespace::Reloaded;
 pub use transport::{PlainTransport, TlsTransport, TlsTransportError, Transport};
+use turns::Turns;
 
 /// A relay. Clones are handles to the same one.
 ///
@@ -121,6 +127,7 @@ pub(crate) struct Shared {
     pub(crate) tasks: TaskTracker,
     pub(crate) lobby: Lobby,
     door: Arc<Door>,
+    turns: Arc<Turns>,
     metrics: Metrics,
 }
 
@@ -130,6 +137,7 @@ impl Shared {
         times: Times,
         clock: Arc<dyn Clock>,
         door: Door,
+        turns: Turns,
         metrics: Metrics,
     ) -> Self {
         Self {
@@ -143,6 +151,7 @@ impl Shared {
             tasks: TaskTracker::new(),
             lobby: Lobby::default(),
             door: Arc::new(door),
+            turns: Arc::new(turns),
             metrics,
         }
     }

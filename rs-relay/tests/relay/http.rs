@@ -676,11 +676,11 @@ async fn sec49_a_rendezvous_is_met_during_a_shutdown_and_new_work_is_refused() {
     eventually("it shuts down", || !relay.server.is_ready()).await;
     let token = relay.token("hyco", "listen", LISTEN_KEY, 60);
     let headers = [("ServiceBusAuthorization", token.as_str())];
-    let (status, _) = relay.open("/$hc/hyco?sb-hc-action=listen", &headers, b"").await.head().await;
-    assert!(status.contains(" 503 "), "{status}");
+    let (status, headers) = relay.open("/$hc/hyco?sb-hc-action=listen", &headers, b"").await.head().await;
+    assert!(status.contains(" 503 ") && headers.contains("\r\nretry-after: 2\r\n"), "{status} {headers}");
     let mut late = Http::open(&relay, "hyco").await;
-    let refused = late.get("/hyco").await;
-    assert_eq!(answered(refused).await.status(), 503);
+    let refused = answered(late.get("/hyco").await).await;
+    assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (503, &"2".parse().unwrap()));
     let large = pattern(200_000, 6);
     let mut rendezvous = meet(&relay, &message).await;
     rendezvous.send(TEXT, true, response_text(&message).as_bytes()).await;

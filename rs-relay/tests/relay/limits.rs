@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use std::num::NonZeroUsize;
+
 use rs_relay::proto::limits::{HEAD_BYTES_MAX, LISTENERS_PER_ENTITY_MAX};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{LISTEN_KEY, Relay, SEND_KEY, soon};
+use crate::support::{LISTEN_KEY, Relay, SEND_KEY, eventually, soon};
 
 #[tokio::test]
 async fn sec42_who_does_not_finish_the_handshake_is_dropped() {
@@ -76,15 +78,88 @@ async fn r02_a_name_that_the_certificate_does_not_have_is_not_trusted() {
     assert!(error.is_unreachable(), "{error}");
 }
 
+/// The first bytes of a TLS client, good for any number of connections.
+#[cfg(target_os = "linux")]
+fn recorded_hello(relay: &Relay) -> Vec<u8> {
+    let mut client =
+        rustls::ClientConnection::new(relay.tls_config(), "localhost".try_into().unwrap()).unwrap();
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).unwrap();
+    hello
+}
+
+/// Many handshakes of one source are at the relay before the one of another.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn sec42_a_flood_of_handshakes_does_not_delay_another_source() {
+    const FLOOD: usize = 300;
+    let turns = |count| NonZeroUsize::new(count).unwrap();
+    // The control: with a turn for everybody it is first come, first served.
+    for (at_once, most) in [(turns(2), FLOOD / 3), (NonZeroUsize::MAX, FLOOD)] {
+        let relay = Relay::start_with(|builder| builder.handshakes_at_once(at_once)).await;
+        let hello = recorded_hello(&relay);
+        let mut flood = Vec::new();
+        for _ in 0..FLOOD {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+            let server = ([127, 0, 0, 1], relay.authority.port()).into();
+            flood.push(soon(socket.connect(server)).await.unwrap().into_std().unwrap());
+        }
+        eventually("all are there", || {
+            relay.server.metrics_text().contains(&format!("relay_connections {FLOOD}\n"))
+        })
+        .await;
+        for mut connection in &flood {
+            std::io::Write::write_all(&mut connection, &hello).unwrap();
+        }
+        soon(relay.tls()).await;
+        let answered = flood.iter().filter(|connection| connection.peek(&mut [0]).is_ok()).count();
+        assert!(answered <= most, "{answered} of the flood were answered before");
+        assert!(most < FLOOD || answered > FLOOD * 2 / 3, "the control: {answered} were answered before");
+    }
+}
+
+/// A client that sends its part of the handshake byte by byte takes many turns and holds none.
+#[tokio::test]
+async fn a_handshake_in_single_bytes_is_done() {
+    let relay = Relay::start_with(|builder| builder.handshakes_at_once(NonZeroUsize::MIN)).await;
+    let server = ("127.0.0.1", relay.authority.port());
+    let mut io = TcpStream::connect(server).await.unwrap();
+    io.set_nodelay(true).unwrap();
+    let mut client =
+        rustls::ClientConnection::new(relay.tls_config(), "localhost".try_into().unwrap()).unwrap();
+    while client.is_handshaking() || client.wants_write() {
+        let mut out = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut out).unwrap();
+        }
+        for byte in out {
+            soon(io.write_all(&[byte])).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        if client.is_handshaking() {
+            let mut input = vec![0; 4096];
+            let count = soon(io.read(&mut input)).await.unwrap();
+            client.read_tls(&mut &input[..count]).unwrap();
+            client.process_new_packets().unwrap();
+        }
+    }
+    // Others get through in the meantime.
+    let _half = TcpStream::connect(server).await.unwrap();
+    soon(relay.tls()).await;
+}
+
 #[tokio::test]
 async fn sec42_refused_listeners_of_one_address_are_slowed_down() {
     let relay = Relay::start_with(|builder| builder.refusal_delay(Duration::from_millis(300))).await;
     let refused = async |relay: &Relay, action: &str| {
         let begun = std::time::Instant::now();
         let target = format!("/$hc/hyco?sb-hc-action={action}");
-        let (status, _) = relay.open(&target, &[], b"").await.head().await;
+        let (status, headers) = relay.open(&target, &[], b"").await.head().await;
         assert!(status.contains(if action == "listen" { " 401 " } else { " 404 " }), "{status}");
-        begun.elapsed() >= Duration::from_millis(300)
+        let slow = begun.elapsed() >= Duration::from_millis(300);
+        assert_eq!(headers.contains("retry-after: 10\r\n"), slow, "{headers}");
+        slow
     };
     assert!(!refused(&relay, "listen").await, "the first one");
     assert!(refused(&relay, "listen").await, "the second one");

@@ -160,7 +160,7 @@ impl Relay {
         SasToken::mint(&resource, &name.parse().unwrap(), &key.parse().unwrap(), until).expose().to_owned()
     }
 
-    pub(crate) async fn tls(&self) -> TlsStream<TcpStream> {
+    pub(crate) fn tls_config(&self) -> Arc<rustls::ClientConfig> {
         let mut roots = rustls::RootCertStore::empty();
         roots
             .add(CertificateDer::from_pem_slice(self.certificate.authority_pem().as_bytes()).unwrap())
@@ -171,9 +171,13 @@ impl Relay {
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
+        Arc::new(config)
+    }
+
+    pub(crate) async fn tls(&self) -> TlsStream<TcpStream> {
         let tcp = TcpStream::connect(("127.0.0.1", self.authority.port())).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
-        TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()
+        TlsConnector::from(self.tls_config()).connect(name, tcp).await.unwrap()
     }
 
     /// Sends a handshake by hand, with frames right behind it.
