@@ -123,7 +123,11 @@ impl Standing {
         let Some(seen) = seen else {
             return format!("{} being asked how remote support stands there.", count_of_others(*count));
         };
-        let own = if active { Stands::Enabled } else { Stands::Not("not enabled".to_owned()) };
+        let own = match (active, self.consents.pending(&self.now)) {
+            (true, _) => Stands::Enabled,
+            (false, Some((_, wait))) => Stands::Not(format!("waits for {wait}")),
+            (false, None) => Stands::Not("not enabled".to_owned()),
+        };
         let others = seen.nodes.iter().map(|(host, node)| (host.to_string(), node.stands.clone()));
         let all: Vec<(String, Stands)> =
             [(format!("{} (this node)", node::name()), own)].into_iter().chain(others).collect();
