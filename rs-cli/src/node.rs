@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rs_consent::Grant;
 use rs_consent::grant::GrantError;
 use rs_consent::party::{Grantor, HostName, Method, Node, NodeName, UserName};
 use rs_consent::request::RequestError;
 use rs_consent::store::{ConsentStore, StoreError};
+use rs_consent::{Consent, Grant};
 use rs_session::operations::leftovers::end_leftovers;
 
 use crate::context::Context;
@@ -151,6 +151,28 @@ pub(crate) fn tell_root(grant: &Grant, context: &mut Context) {
     }
     #[cfg(not(target_os = "linux"))]
     let _ = (grant, context);
+}
+
+/// What changes a consent, where the owner does not give all of it anew.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Change<'a> {
+    /// A higher level, by this consent.
+    Raised(&'a Consent),
+    /// The Yes of a second person.
+    Approved(&'a Grantor),
+}
+
+/// Tells the part that runs as root how a consent was changed that it knows of, where there is one.
+pub(crate) fn tell_root_of(change: Change<'_>, stored: &Grant, context: &mut Context) {
+    #[cfg(target_os = "linux")]
+    if let Err(failure) = crate::root_part::amend(stored, change, context) {
+        context.note(format!(
+            "The change is stored, but the part that runs as root did not take it over, and does for a session what it \
+             did before: {failure}"
+        ));
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (change, stored, context);
 }
 
 /// Tells the part that runs as root that there is no consent any more. Nothing keeps the revocation from going on.

@@ -9,19 +9,24 @@
 //! /var/lib/remote-support-root/       root's: warrant.json, approved/ID.json
 //! ```
 //!
-//! The owner's commands, which run as root, write there: `enable` and `session approve` the warrant, `session approve` the
-//! Yes to one call, `disable` takes the warrant away before it does anything else. Without a warrant nothing is done.
+//! The owner's commands, which run as root, write there: `enable` the warrant, `approve` and `session approve` what changes in
+//! it, `session approve` the Yes to one call, `disable` takes the warrant away before it does anything else. Without a warrant
+//! nothing is done. What a warrant says was on the owner's command line, or is in the warrant already; nothing of it comes from
+//! the agent's store, into which the agent's account can write what it likes.
 
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rs_consent::{Clock, Grant};
 use rs_session::host::PendingApproval;
-use rs_session::operations::executor::{Answered, Authority, WorkerExecutor, answer};
+use rs_session::operations::Plan;
+use rs_session::operations::executor::{
+    Answered, Authority, WorkerExecutor, answer, withdraw as ask_to_forget,
+};
 use rs_session::operations::plan::Call;
 use rs_session::operations::root_part::{
     Request, Unwarranted, WARRANT_BYTES_MAX, Warrant, asks_owner, judge,
@@ -34,12 +39,13 @@ use crate::commands::operation_worker;
 use crate::context::Context;
 use crate::control::{AgentControl as _, ControlError};
 use crate::dry_run;
+use crate::node::{self, Change};
 use crate::outcome::{ErrorCode, Failure, Outcome};
 use crate::output::Record;
 use crate::owner_policy::OwnerPolicy;
 use crate::platform::identity::{as_root, owner_of, works_as};
 use crate::state::{Role, StateDir};
-use crate::{files, logging, node, platform, storage};
+use crate::{files, logging, platform, storage};
 
 /// What the name of root's own directory adds to that of the state directory.
 const SUFFIX: &str = "-root";
@@ -100,6 +106,13 @@ impl Place {
         self.0.join(WARRANT_NAME)
     }
 
+    fn forget(&self) -> std::io::Result<()> {
+        match std::fs::remove_file(self.warrant()) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
+    }
+
     /// What root knows of the consent. A file that cannot be read as what it is warrants nothing.
     fn read_warrant(&self) -> Result<Option<Warrant>, Failure> {
         let path = self.warrant();
@@ -158,18 +171,72 @@ pub(crate) fn warrant(grant: &Grant, context: &Context) -> Result<(), Failure> {
     Place::beside(&context.state)?.store(grant, &context.state)
 }
 
-/// Takes root's word of the consent away.
+/// Writes down for root how a consent was changed that it was told of. The change is made to what root itself wrote down:
+/// `stored` was read from where the agent's account can write, so it only has to say the same.
 ///
 /// # Errors
 ///
-/// [`ErrorCode::Io`].
+/// As [`warrant`]; [`ErrorCode::Refused`] where root knows of no such consent, or knows it to be another one.
+pub(crate) fn amend(stored: &Grant, change: Change<'_>, context: &Context) -> Result<(), Failure> {
+    if works_as().is_none() {
+        return Ok(());
+    }
+    let refused = |why: &str| {
+        Failure::new(ErrorCode::Refused, why)
+            .next_step("give the whole consent again, as root, with `remote-support enable`")
+    };
+    let place = Place::beside(&context.state)?;
+    let known = as_root(|| place.read_warrant())?.filter(|known| known.grant.id == stored.id);
+    let known = known.ok_or_else(|| refused("root knows of no consent that this one would change"))?;
+    let (now, grant) = (context.clock.now(), &known.grant);
+    let changed = match change {
+        Change::Raised(consent) => grant.rebased(&now).raised(consent, &now),
+        Change::Approved(by) => grant.rebased(&now).approved(grant.revision, by, &now),
+    };
+    let changed =
+        changed.map_err(|error| refused("root knows another state of this consent").because(error))?;
+    if changed.level != stored.level || !differ_in_level_only(grant, stored) {
+        return Err(refused("root knows this consent to be another one than the agent's store says"));
+    }
+    as_root(|| place.write(&place.warrant(), &Warrant { grant: changed, ..known }))
+}
+
+/// Whether two states of a consent permit the same, but for the level.
+fn differ_in_level_only(one: &Grant, other: &Grant) -> bool {
+    let of = |grant: &Grant| {
+        let begins = grant.begins.map(|begins| begins.wall);
+        (grant.minutes, grant.deadline.wall, begins, grant.request, grant.approval, grant.scope.clone())
+    };
+    of(one) == of(other)
+}
+
+/// Where this process, which is an agent, asks root.
+static SOCKET: OnceLock<PathBuf> = OnceLock::new();
+
+/// Says once where the agent that this process is asks root: its page asks there too.
+pub(crate) fn asked_at(socket: &Path) {
+    // A second call would be a program's fault; the first one holds.
+    let _ = SOCKET.set(socket.to_owned());
+}
+
+/// Takes root's word of the consent away. Who is not root and may not look there, as the agent's own page, has root do it.
+///
+/// # Errors
+///
+/// [`ErrorCode::Io`]; [`ErrorCode::Refused`] where root did not do it, or cannot be reached from here.
 pub(crate) fn withdraw(state: &StateDir) -> Result<(), Failure> {
-    let path = Place::beside(state)?.warrant();
-    match as_root(|| std::fs::remove_file(&path)) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        // Who may not even look there has no agent that asks root.
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied && works_as().is_none() => Ok(()),
-        removed => removed.map_err(|error| Failure::io(&path, "remove the file", error)),
+    let place = Place::beside(state)?;
+    match as_root(|| place.forget()) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied && works_as().is_none() => {
+            let done = SOCKET.get().map_or_else(
+                || Err(String::from("no way to it is known here")),
+                |socket| ask_to_forget(socket),
+            );
+            done.map_err(|why| {
+                Failure::new(ErrorCode::Refused, why).next_step("run `remote-support disable` as root")
+            })
+        }
+        removed => removed.map_err(|error| Failure::io(&place.warrant(), "remove the file", error)),
     }
 }
 
@@ -219,6 +286,9 @@ pub(crate) fn serve(context: &Context) -> Result<Outcome, Failure> {
                 tracing::info!(status = ?finish.status, micros = finish.micros, why = finish.message, "ended");
             }
             Answered::Refused(why) => tracing::warn!(%why, "refused"),
+            Answered::Withdrawn => {
+                tracing::info!("the agent says that the consent is revoked; it is forgotten")
+            }
             _ => {}
         }
         Ok(Outcome::Done)
@@ -265,7 +335,7 @@ impl Root {
 }
 
 impl Authority for Root {
-    fn admit(&self, request: &Request) -> Result<(), Unwarranted> {
+    fn admit(&self, request: &Request) -> Result<Plan, Unwarranted> {
         let asked = &request.plan.call;
         tracing::info!(
             session = %request.session,
@@ -278,7 +348,11 @@ impl Authority for Root {
             return Err(Unwarranted::NotApproved);
         }
         tracing::info!(grant = %warrant.grant.id, revision = warrant.grant.revision, "admitted");
-        Ok(())
+        Ok(warrant.plan(request))
+    }
+
+    fn withdraw(&self) -> Result<(), String> {
+        self.place.forget().map_err(|error| error.to_string())
     }
 
     fn holds(&self, request: &Request) -> Result<(), Unwarranted> {

@@ -128,6 +128,10 @@ pub fn run(command: &AgentCommand, context: &mut Context) -> Result<Outcome, Fai
 
 fn serve(args: &ServeArgs, context: &mut Context) -> Result<Outcome, Failure> {
     logging::to_stderr();
+    #[cfg(target_os = "linux")]
+    if let Some(socket) = &args.root_part_socket {
+        crate::root_part::asked_at(socket);
+    }
     invariant::when_broken(|broken| last_resort::end_own_access(broken));
     let settings = AgentSettings {
         state: context.state.clone(),

@@ -62,7 +62,7 @@ pub fn run(args: &ApproveArgs, context: &mut Context) -> Result<Outcome, Failure
         return Ok(Outcome::Declined);
     }
     let approved = store.approve(grant.id, grant.revision, &by, &context.clock.now())?;
-    node::tell_root(&approved, context);
+    node::tell_root_of(node::Change::Approved(&by), &approved, context);
     enable::tell(context);
     enable::say_given(&approved, context);
     enable::print(&approved, context)?;

@@ -37,7 +37,7 @@ fn c25_a_consent_with_a_start_opens_nothing_before_it_and_all_after() {
 }
 
 /// Runs a command of the program as the login of account number 1.
-fn as_another(site: &Site, line: &str) -> Option<Run> {
+pub(crate) fn as_another(site: &Site, line: &str) -> Option<Run> {
     let mut words = site.machine.command(line.split(' '));
     words.args(["--output", "json"]);
     let script =

@@ -44,4 +44,6 @@ mod tap;
 #[path = "../it/terminal.rs"]
 mod terminal;
 mod watch;
+#[path = "../page/wire.rs"]
+mod wire;
 mod write_ahead;

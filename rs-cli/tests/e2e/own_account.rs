@@ -22,10 +22,12 @@ use rustix::process::{Gid, Uid};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::conditions::as_another;
 use crate::daemon::{until, until_true};
 use crate::machine::{Run, program};
-use crate::repair::Service;
+use crate::repair::{Service, waiting};
 use crate::site::{Site, session_of};
+use crate::wire;
 
 /// The account that stands for the agent's.
 const ACCOUNT: &str = "nobody";
@@ -104,6 +106,11 @@ struct Node {
 impl Node {
     /// With a consent in force from before it was handed over, an agent of the account, and the relay reached.
     fn new(enable: &str) -> Option<Self> {
+        Self::with_policy(None, enable)
+    }
+
+    /// As [`Node::new`], under rules of the owner's.
+    fn with_policy(policy: Option<&str>, enable: &str) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             assert!(std::env::var_os("REQUIRE_ROOT").is_none(), "root is required here");
             eprintln!("skipped: needs root");
@@ -115,6 +122,9 @@ impl Node {
         fs::set_permissions(site.machine.work(), fs::Permissions::from_mode(0o711)).expect("own directory");
         site.start_relay();
         site.papers();
+        if let Some(policy) = policy {
+            fs::write(site.role(Role::Node).join("policy.json"), policy).expect("own folder");
+        }
         site.machine.enable(enable);
         let handed = site.machine.run(&format!("agent hand-over {ACCOUNT}"));
         assert_eq!(handed.code, 0, "{}", handed.stderr);
@@ -138,6 +148,13 @@ impl Node {
 
     fn connect(&self, line: &str) -> Run {
         self.site.machine.run_args(["--output", "json", "connect", "--command", line])
+    }
+
+    /// What a command does that the agent's account runs.
+    fn as_account(&self, line: &str) -> Run {
+        let mut command = self.site.machine.command(line.split(' '));
+        command.args(["--output", "json"]).uid(NOBODY).gid(NOBODY);
+        Run::from(command.output().expect("it starts"))
     }
 
     fn own(&self) -> PathBuf {
@@ -364,6 +381,149 @@ fn a13_sec22_an_agent_that_was_taken_over_gets_from_root_what_the_consent_permit
     let revoked = node.site.machine.run("disable");
     assert_eq!(revoked.code, 0, "{}", revoked.stderr);
     refused(node.answer_to(NOBODY, bytes), "knows of no consent");
+}
+
+#[test]
+fn a09_a13_root_keeps_the_owners_services_whatever_the_agent_leaves_out() {
+    let Some(owned) = Service::start("rs-owned") else { return };
+    let link = owned.folder.with_file_name(format!("rs-link-{}", Uuid::new_v4().simple()));
+    std::os::unix::fs::symlink(&owned.folder, &link).expect("root may");
+    let policy = r#"{ "services": { "deny": ["rs-owned*"] } }"#;
+    let node = Node::with_policy(Some(policy), "DiagnosticsRepair");
+    let node = node.expect("root started a service");
+    let name = link.file_name().and_then(|name| name.to_str()).expect("text");
+    // The plan of an agent that was taken over knows nothing of the owner's rules, and names the service by its link.
+    let bare = request(&format!("Stop-Service {name}"));
+    assert_eq!(bare.pointer("/plan/services"), None);
+    let answer = node.answer_to(NOBODY, framed(&bare));
+    fs::remove_file(&link).expect("root may");
+    refused(answer, "which is protected by the owner of the node");
+    assert!(owned.process().is_some(), "it still runs");
+
+    // The control: without the owner's rules the same is done.
+    fs::remove_file(node.site.role(Role::Node).join("policy.json")).expect("root may");
+    node.site.machine.enable("DiagnosticsRepair");
+    std::os::unix::fs::symlink(&owned.folder, &link).expect("root may");
+    let done = node.answer_to(NOBODY, framed(&bare)).expect("an answer");
+    fs::remove_file(&link).expect("root may");
+    assert_eq!((done.status, owned.process()), (Status::Done, None), "{}", done.message);
+}
+
+#[test]
+fn a13_a_higher_level_is_added_to_what_root_knows_and_not_to_what_the_agents_store_says() {
+    let Some(node) = Node::new("Diagnostics --require-approval changes") else { return };
+    let warrant =
+        || -> Value { serde_json::from_slice(&fs::read(node.warrant()).expect("root may")).expect("JSON") };
+    let raise = || {
+        let mut engineer = node.site.engineer(["Request-AccessLevel DiagnosticsRepair -Reason 'it hangs'"]);
+        let (id, _) = waiting(&node.site);
+        let yes = node.site.machine.run(&format!("session approve {id} --agree-to-remote-support-consent"));
+        assert_eq!(yes.code, 0, "{}", yes.stderr);
+        assert_eq!(engineer.exit_code(), 0, "{}", engineer.stderr());
+        yes.stderr
+    };
+    let given = warrant();
+
+    // Whoever has the account writes into its store what it likes: nobody is asked any more, and for two weeks.
+    let forged = "enable --agree-to-remote-support-consent --access-level Diagnostics --require-approval never \
+                  --expire-in-minutes 20160";
+    let forged = node.as_account(forged);
+    assert_eq!(forged.code, 0, "{}", forged.stderr);
+    assert_eq!(warrant(), given, "root was told nothing by it");
+    let told = raise();
+    assert!(told.contains("knows this consent to be another one"), "{told}");
+    assert_eq!(warrant(), given, "what the owner gave root stands");
+    let stop = framed(&request("Stop-Service no-such-service"));
+    refused(node.answer_to(NOBODY, stop.clone()), "the consent in force is for Diagnostics");
+
+    // The control: the same raise of the consent that root knows. The owner is asked, as before, and its end stays.
+    node.site.machine.enable("Diagnostics --require-approval changes");
+    let given = warrant();
+    let told = raise();
+    assert!(!told.contains("runs as root"), "{told}");
+    let raised = warrant();
+    assert_eq!(raised["grant"]["level"], "DiagnosticsRepair");
+    for kept in ["approval", "deadline", "scope", "id"] {
+        assert_eq!(raised["grant"][kept], given["grant"][kept], "{kept}");
+    }
+    refused(node.answer_to(NOBODY, stop), "root knows of no Yes to this call");
+}
+
+#[test]
+fn c26_a13_a_second_persons_yes_counts_for_what_root_knows() {
+    let Some(node) = Node::new("Diagnostics") else { return };
+    let stop = framed(&request("Stop-Service no-such-service"));
+    let approve = "approve --agree-to-remote-support-consent";
+    let give = || {
+        assert_eq!(node.site.machine.run("disable").code, 0);
+        node.site.machine.enable("DiagnosticsRepair --second-person --require-approval changes");
+        refused(node.answer_to(NOBODY, stop.clone()), "is Pending");
+    };
+    give();
+    // Whoever has the account changes what the second person will say Yes to.
+    let forged = node.as_account(
+        "enable --agree-to-remote-support-consent --access-level DiagnosticsRepair --second-person",
+    );
+    assert_eq!(forged.code, 0, "{}", forged.stderr);
+    let Some(yes) = as_another(&node.site, approve) else { return };
+    assert!(yes.stderr.contains("knows this consent to be another one"), "{}", yes.stderr);
+    refused(node.answer_to(NOBODY, stop.clone()), "is Pending");
+
+    // The control.
+    give();
+    let yes = as_another(&node.site, approve).expect("as before");
+    assert!(yes.code == 0 && !yes.stderr.contains("runs as root"), "{}", yes.stderr);
+    refused(node.answer_to(NOBODY, stop), "root knows of no Yes to this call");
+}
+
+#[test]
+fn a13_sec07_a_revocation_on_the_agents_own_page_reaches_root_too() {
+    let Some(mut node) = Node::new("DiagnosticsRepair") else { return };
+    let stop = framed(&request("Stop-Service no-such-service"));
+    let known = node.answer_to(NOBODY, stop.clone()).expect("an answer");
+    assert!(known.message.contains("Cannot find any service"), "the control: it passes: {}", known.message);
+
+    // A command of the account's own has no way to root, and says so; the consent that root knows stands.
+    let own = node.as_account("disable");
+    assert_eq!(own.code, 0, "{}", own.stderr);
+    assert!(own.stderr.contains("ALARM") && own.stderr.contains("as root"), "{}", own.stderr);
+    assert!(node.warrant().exists());
+
+    // The agent's page has one.
+    node.site.machine.enable("DiagnosticsRepair");
+    node.site.agent = None;
+    let socket = node.root.socket.clone();
+    node.site.start_agent_with(|command| {
+        command.uid(NOBODY).gid(NOBODY).env("REMOTE_SUPPORT_ROOT_PART_SOCKET", socket);
+        command.env("REMOTE_SUPPORT_CONSOLE", "127.0.0.1:0");
+    });
+    let offer = node.site.machine.json("console --of-agent");
+    let text = |name: &str| offer[name].as_str().expect("text").to_owned();
+    let host = text("address").trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let ask = |method: &str, path: &str, cookie: &str, body: &str| {
+        let head = [
+            format!("Host: {host}"),
+            format!("Origin: http://{host}"),
+            format!("Cookie: {cookie}"),
+            "Content-Type: application/x-www-form-urlencoded".to_owned(),
+        ];
+        wire::ask(&host, method, path, &head, body)
+    };
+    let signed_in = ask("POST", "/sign-in", "", &format!("code={}", text("code")));
+    let cookie = signed_in.header("set-cookie").split(';').next().expect("a cookie").to_owned();
+    let overview = ask("GET", "/", &cookie, "").text();
+    let (_, form) = overview.split_once("action=\"/revoke\"").expect("the button is there");
+    let (_, token) = form.split_once("name=\"token\" value=\"").expect("a token");
+    let token = token.split('"').next().expect("a value");
+    assert!(node.warrant().exists());
+    assert_eq!(ask("POST", "/revoke", &cookie, &format!("token={token}")).status, 303);
+    assert!(!node.warrant().exists(), "root has forgotten the consent when the page says that it is revoked");
+    refused(node.answer_to(NOBODY, stop), "knows of no consent");
+
+    // Nobody else may say it.
+    node.site.machine.enable("DiagnosticsRepair");
+    assert_eq!(node.answer_to(STRANGER, header(FrameKind::Withdraw, 0).to_vec()), None);
+    assert!(node.warrant().exists());
 }
 
 /// A service that takes its time to stop.

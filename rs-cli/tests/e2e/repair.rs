@@ -22,7 +22,7 @@ const SUPERVISOR: &str = "/usr/bin/runsv";
 /// A real service under a real supervisor; gone when it is dropped.
 pub(crate) struct Service {
     pub(crate) name: String,
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
     supervisor: Child,
 }
 
@@ -176,7 +176,7 @@ fn a09_protected_services_and_the_owners_rules_hold_on_the_machine() {
 
 /// The one call that waits.
 #[track_caller]
-fn waiting(site: &Site) -> (Uuid, Value) {
+pub(crate) fn waiting(site: &Site) -> (Uuid, Value) {
     until("a call waits", || {
         let listed = site.machine.json("session approvals");
         let one = listed.as_array()?.first()?.clone();

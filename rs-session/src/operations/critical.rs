@@ -163,6 +163,26 @@ impl ServiceRules {
         self.deny.is_empty() && self.allow.is_none()
     }
 
+    /// These rules with what others deny; where both say what may be touched, these count.
+    ///
+    /// ```
+    /// use rs_session::operations::critical::ServiceRules;
+    ///
+    /// let rules = |json| serde_json::from_str::<ServiceRules>(json);
+    /// let both = rules(r#"{ "deny": ["database"] }"#)?.with(&rules(r#"{ "deny": ["mail"], "allow": ["mail", "web"] }"#)?);
+    /// assert!(both.refusal("database").is_some() && both.refusal("mail").is_some() && both.refusal("cron").is_some());
+    /// assert!(both.refusal("web").is_none());
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with(&self, others: &Self) -> Self {
+        let new = others.deny.iter().filter(|name| !self.deny.contains(name)).cloned();
+        Self {
+            deny: self.deny.iter().cloned().chain(new).collect(),
+            allow: self.allow.as_ref().or(others.allow.as_ref()).cloned(),
+        }
+    }
+
     /// What is wrong with the rules, if anything is: too many names, or one that is empty or too long.
     #[must_use]
     pub fn fault(&self) -> Option<String> {

@@ -41,7 +41,7 @@ pub use self::power_shell::{HELLO_TIME_MAX, InSession, PowerShell};
 pub use self::process::WorkerExecutor;
 #[cfg(unix)]
 pub use self::root_part::{
-    ANSWER_WAIT, Answered, Authority, LOOK_AGAIN, REQUEST_WAIT, RootPart, WRITE_WAIT, answer,
+    ANSWER_WAIT, Answered, Authority, LOOK_AGAIN, REQUEST_WAIT, RootPart, WRITE_WAIT, answer, withdraw,
 };
 
 /// Chunks that wait for a reader before the operation has to.

@@ -73,6 +73,18 @@ pub struct Warrant {
     pub services: ServiceRules,
 }
 
+impl Warrant {
+    /// What is carried out for a request that passed [`judge`]: its plan, with the services that root was told to protect
+    /// beside those that it names itself. The machine's names of a service (aliases, links, its program, what would go down
+    /// with it) are looked at by the operation, which knows no rules but those in its plan.
+    #[must_use]
+    pub fn plan(&self, request: &Request) -> Plan {
+        let mut plan = request.plan.clone();
+        plan.services = self.services.with(&plan.services);
+        plan
+    }
+}
+
 /// Why root does not do what it is asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

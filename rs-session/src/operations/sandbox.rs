@@ -25,8 +25,9 @@
 //! An agent that is not root sets up `mount-namespace` in a namespace of users (`-of-own-users`); where the system permits
 //! none, an operation that talks to services does not run.
 //!
-//! A kernel must know Landlock (Linux 5.13) and seccomp; what newer ones add to Landlock (truncation, TCP ports, scopes)
-//! is in force where there is support, and the name of the measure says which version that is.
+//! A kernel must know Landlock (Linux 5.13) and seccomp; what newer ones add to Landlock (TCP ports, scopes of signals and
+//! of abstract sockets) is in force where there is support, and the name of the measure says which version that is. That a
+//! file is emptied, of which Landlock knows from its third version on, the filter of system calls holds back too.
 
 use super::catalog::Needs;
 use super::plan::{Limits, Plan};

@@ -29,6 +29,8 @@ pub enum FrameKind {
     Error,
     /// How it ended, JSON; the last frame.
     Finish,
+    /// To a part that runs as root: the consent is revoked. Nothing is in it.
+    Withdraw,
 }
 
 impl FrameKind {
@@ -39,6 +41,7 @@ impl FrameKind {
             Self::Output => b'o',
             Self::Error => b'e',
             Self::Finish => b'f',
+            Self::Withdraw => b'w',
         }
     }
 
@@ -46,6 +49,7 @@ impl FrameKind {
         match self {
             Self::Plan => PLAN_BYTES_MAX,
             Self::Started | Self::Output | Self::Error | Self::Finish => CHUNK_BYTES_MAX,
+            Self::Withdraw => 0,
         }
     }
 }
@@ -73,7 +77,14 @@ pub enum FrameError {
 /// [`FrameError`] for unknown kinds and lengths over the limit.
 pub fn read_header(header: [u8; HEADER_BYTES]) -> Result<(FrameKind, usize), FrameError> {
     let [kind, length @ ..] = header;
-    let kinds = [FrameKind::Plan, FrameKind::Started, FrameKind::Output, FrameKind::Error, FrameKind::Finish];
+    let kinds = [
+        FrameKind::Plan,
+        FrameKind::Started,
+        FrameKind::Output,
+        FrameKind::Error,
+        FrameKind::Finish,
+        FrameKind::Withdraw,
+    ];
     let kind = kinds.into_iter().find(|own| own.byte() == kind).ok_or(FrameError::Kind(kind))?;
     let found = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
     let limit = kind.bytes_max();

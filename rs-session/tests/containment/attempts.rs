@@ -24,6 +24,11 @@ pub(crate) struct Scene {
     pub(crate) victim: i32,
 }
 
+/// See [`Scene::unexpected`].
+pub(crate) fn unexpected(port: u16) -> PathBuf {
+    PathBuf::from(format!("/rs-containment-{port}"))
+}
+
 type Outcome = Result<(), Error>;
 pub(crate) type Attempt = (&'static str, fn(&Scene) -> Outcome);
 
@@ -34,6 +39,11 @@ fn text(path: PathBuf) -> CString {
 impl Scene {
     fn open(&self, name: &str) -> PathBuf {
         self.directory.join("open").join(name)
+    }
+
+    /// A directory at the top of the file system, of a name that no system knows, with a socket for everybody.
+    fn unexpected(&self) -> PathBuf {
+        unexpected(self.port)
     }
 
     fn file(&self) -> CString {
@@ -154,6 +164,14 @@ pub(crate) const ALL: &[Attempt] = &[
         // SAFETY: as above.
         call(unsafe { libc::open(scene.file().as_ptr(), libc::O_RDONLY | libc::O_TRUNC) })
     }),
+    ("write: truncate a file while reading it by a newer call", |scene| {
+        let path = scene.file();
+        let how = [u64::try_from(libc::O_RDONLY | libc::O_TRUNC).unwrap(), 0, 0];
+        numbered(
+            libc::SYS_openat2,
+            [usize::MAX - 99, path.as_ptr() as usize, how.as_ptr() as usize, size_of_val(&how), 0],
+        )
+    }),
     ("write: rename", |scene| fs::rename(scene.open("file"), scene.open("renamed"))),
     ("write: remove", |scene| fs::remove_file(scene.open("file"))),
     ("write: make a directory", |scene| fs::create_dir(scene.open("directory"))),
@@ -191,6 +209,9 @@ pub(crate) const ALL: &[Attempt] = &[
     ("connect: UDP", |scene| UdpSocket::bind("127.0.0.1:0")?.send_to(b"x", scene.address()).map(drop)),
     ("connect: be connected to by TCP", |_| TcpListener::bind("127.0.0.1:0").map(drop)),
     ("connect: a socket with a path", |scene| UnixStream::connect(scene.directory.join("socket")).map(drop)),
+    ("connect: a socket where nobody expects one", |scene| {
+        UnixStream::connect(scene.unexpected().join("socket")).map(drop)
+    }),
     ("connect: an abstract socket", |scene| {
         let name = format!("rs-containment-{}", scene.port);
         UnixStream::connect_addr(&UnixAddr::from_abstract_name(name)?).map(drop)

@@ -259,7 +259,7 @@ impl Raise {
         let consent = consent(self.level, Terms::azure_local(), method, &self.active, context);
         let consent = enable::under_policy(consent, context)?;
         let grant = node::open_store(context)?.raise(&consent, &context.clock.now())?;
-        node::tell_root(&grant, context);
+        node::tell_root_of(node::Change::Raised(&consent), &grant, context);
         node::notify(context)?;
         Ok(())
     }

@@ -275,7 +275,9 @@ async fn pump(
                     Err(why) => return End::Broken(format!("the worker's measures cannot be read: {why}")),
                 }
             }
-            FrameKind::Plan => return End::Broken(String::from("the worker sent a plan")),
+            FrameKind::Plan | FrameKind::Withdraw => {
+                return End::Broken(String::from("the worker sent what only goes to it"));
+            }
         };
         if measures.get().is_none() {
             return End::Broken(String::from("the worker answered before it said what holds it in"));

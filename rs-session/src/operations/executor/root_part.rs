@@ -1,12 +1,12 @@
 //! The way to the root part and back: [`RootPart`] asks, [`answer`] answers. See
 //! [`root_part`](crate::operations::root_part) for what is asked and how it is judged.
 //!
-//! One connection is one operation. The frames are those between agent and worker ([`wire`](crate::operations::wire)): one
+//! One connection is one operation, or the word that the consent is revoked ([`withdraw`]). The frames are those between agent and worker ([`wire`](crate::operations::wire)): one
 //! with the request goes there; back come an empty list of measures as soon as it runs, output, and one finish, with the
 //! measures that were in force. A refusal is a finish with nothing before it. The connection is the lifeline: when the
 //! agent closes its side, or is gone, the operation's processes are ended.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,9 @@ use super::process::{frame, micros};
 use super::{Chunk, Driver, Executor, Finish, Killed, Order, Running, StartError, Status, Stream};
 use crate::operations::plan::Plan;
 use crate::operations::root_part::{Request, Unwarranted, can_do_without, takes};
-use crate::operations::wire::{CHUNK_BYTES_MAX, FrameKind, HEADER_BYTES, header, read_header};
+use crate::operations::wire::{
+    CHUNK_BYTES_MAX, FrameKind, HEADER_BYTES, header, read_frame, read_header, write_frame,
+};
 
 /// Longest wait for a whole request, from the connection on: 5 seconds.
 pub const REQUEST_WAIT: Duration = Duration::from_secs(5);
@@ -197,11 +199,17 @@ async fn send(
 
 /// Decides for the root part, from what root knows.
 pub trait Authority: Send + Sync {
-    /// Whether a request may be carried out; called once, just before it is. A Yes of the owner is used up by it.
+    /// What is carried out for a request, if it may be; called once, just before it is. A Yes of the owner is used up by it.
     ///
     /// # Errors
     /// Why not.
-    fn admit(&self, request: &Request) -> Result<(), Unwarranted>;
+    fn admit(&self, request: &Request) -> Result<Plan, Unwarranted>;
+
+    /// Forgets the consent. Whoever may ask may say this too: it can only narrow.
+    ///
+    /// # Errors
+    /// Why it could not be forgotten.
+    fn withdraw(&self) -> Result<(), String>;
 
     /// Whether what was admitted may go on; called every [`LOOK_AGAIN`].
     ///
@@ -218,6 +226,8 @@ pub enum Answered {
     Refused(String),
     /// It was carried out, and ended so.
     Done(Finish),
+    /// The consent was forgotten.
+    Withdrawn,
 }
 
 /// Answers one connection, whose caller is known to be the agent's user: reads the request, has it judged, runs it, and
@@ -225,12 +235,15 @@ pub enum Answered {
 pub async fn answer(stream: UnixStream, executor: &dyn Executor, authority: &dyn Authority) -> Answered {
     let (mut reader, mut writer) = stream.into_split();
     let admitted = match timeout(REQUEST_WAIT, read_request(&mut reader)).await {
-        Ok(Ok(request)) => authority.admit(&request).map(|()| request).map_err(|why| why.to_string()),
+        Ok(Ok(None)) => return forget(&mut writer, authority).await,
+        Ok(Ok(Some(request))) => {
+            authority.admit(&request).map(|plan| (request, plan)).map_err(|why| why.to_string())
+        }
         Ok(Err(why)) => Err(why),
         Err(_) => Err(format!("no request within {} s", REQUEST_WAIT.as_secs())),
     };
     let started = match admitted {
-        Ok(request) => executor.start(request.plan.clone()).await.map(|running| (request, running)),
+        Ok((request, plan)) => executor.start(plan).await.map(|running| (request, running)),
         Err(why) => return refuse(&mut writer, why).await,
     };
     match started {
@@ -242,18 +255,50 @@ pub async fn answer(stream: UnixStream, executor: &dyn Executor, authority: &dyn
     }
 }
 
-/// A request of at most its limit; the length is checked before memory is taken.
-async fn read_request(reader: &mut (impl AsyncRead + Unpin)) -> Result<Request, String> {
+/// A request of at most its limit, or nothing for a withdrawal; the length is checked before memory is taken.
+async fn read_request(reader: &mut (impl AsyncRead + Unpin)) -> Result<Option<Request>, String> {
     let mut head = [0; HEADER_BYTES];
     reader.read_exact(&mut head).await.map_err(|error| error.to_string())?;
     match read_header(head) {
         Ok((FrameKind::Plan, length)) => {
             let mut payload = vec![0; length];
             reader.read_exact(&mut payload).await.map_err(|error| error.to_string())?;
-            Request::read(&payload).map_err(|why| why.to_string())
+            Request::read(&payload).map(Some).map_err(|why| why.to_string())
         }
+        Ok((FrameKind::Withdraw, _)) => Ok(None),
         Ok(_) => Err(Unwarranted::Malformed.to_string()),
         Err(_) => Err(String::from("the request is longer than its limit, or is none")),
+    }
+}
+
+async fn forget(writer: &mut (impl AsyncWrite + Unpin), authority: &dyn Authority) -> Answered {
+    match authority.withdraw() {
+        Ok(()) => {
+            last_words(writer, &Finish::new(Status::Done, "")).await;
+            Answered::Withdrawn
+        }
+        Err(why) => refuse(writer, why).await,
+    }
+}
+
+/// Has a root part forget the consent; returns when it has.
+///
+/// # Errors
+/// Why it has not, in words.
+pub fn withdraw(socket: &Path) -> Result<(), String> {
+    let asked = || {
+        let mut stream = std::os::unix::net::UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(ANSWER_WAIT))?;
+        stream.set_write_timeout(Some(ANSWER_WAIT))?;
+        write_frame(&mut stream, FrameKind::Withdraw, b"")?;
+        read_frame(&mut stream)
+    };
+    match asked().map_err(|error| format!("{}: {error}", socket.display()))? {
+        (FrameKind::Finish, payload) => match finish_of(&payload) {
+            Finish { status: Status::Done, .. } => Ok(()),
+            said => Err(said.message),
+        },
+        _ => Err(String::from("it broke the protocol")),
     }
 }
 

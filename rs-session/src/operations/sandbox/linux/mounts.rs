@@ -1,4 +1,4 @@
-//! A view of the file system in which the directories that hold services' sockets are empty but for what was declared.
+//! A view of the file system in which every directory that can hold a service's socket is empty but for what was declared.
 //!
 //! Landlock has no rule for connecting to a socket that has a path; where there is none there is nothing to connect to.
 
@@ -14,19 +14,38 @@ use rustix::mount::{
 
 use crate::operations::catalog::Needs;
 
-/// Directories in which services keep sockets, or anybody can make them.
-const HIDDEN: &[&str] =
-    &["/run", "/tmp", "/var", "/home", "/root", "/srv", "/opt", "/mnt", "/media", "/dev/shm"];
+/// What lies at the top and stays in view: programs, their settings, the kernel's own. Sockets can be anywhere else.
+const SHOWN: &[&str] =
+    &["bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "sbin", "sys", "usr"];
+/// What is hidden below one that stays in view: anybody can make sockets there.
+const HIDDEN_BELOW: &[&str] = &["/dev/shm", "/dev/mqueue"];
 
 pub(super) fn hide(needs: &Needs) -> Result<String, String> {
     let everything = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
     mount_change("/", everything).map_err(|error| at("/", error))?;
     let shown: Vec<&str> = needs.reads.iter().chain(needs.sockets).copied().collect();
-    for directory in HIDDEN.iter().filter(|path| is_real_directory(path)) {
-        let below: Vec<&str> = shown.iter().copied().filter(|path| is_below(path, directory)).collect();
-        replace(directory, &below)?;
+    for directory in hidden()?.iter().filter(|path| is_real_directory(path)) {
+        // One that was declared as a whole is as it is.
+        if !shown.contains(&directory.as_str()) {
+            let below: Vec<&str> = shown.iter().copied().filter(|path| is_below(path, directory)).collect();
+            replace(directory, &below)?;
+        }
     }
     Ok(String::new())
+}
+
+/// Everything at the top that is not to be shown, and what is hidden elsewhere.
+fn hidden() -> Result<Vec<String>, String> {
+    let mut hidden: Vec<String> = HIDDEN_BELOW.iter().map(|path| (*path).to_owned()).collect();
+    for entry in fs::read_dir("/").map_err(|error| at("/", error))? {
+        let name = entry.map_err(|error| at("/", error))?.file_name();
+        // A name that is no text cannot be given to the kernel here, so nothing runs beside it.
+        let name = name.to_str().ok_or_else(|| String::from("a name in / is not UTF-8"))?;
+        if !SHOWN.contains(&name) {
+            hidden.push(format!("/{name}"));
+        }
+    }
+    Ok(hidden)
 }
 
 fn at(path: &str, error: impl std::fmt::Display) -> String {

@@ -1,7 +1,7 @@
 //! The kernel's entrances that no operation needs, shut by seccomp.
 //!
 //! What is shut answers "not permitted", so that an operation goes on and says what it could not do. System calls that
-//! are newer than this program, and `clone3`, whose flags a filter cannot see, answer "not implemented".
+//! are newer than this program, and `clone3` and `openat2`, whose flags a filter cannot see, answer "not implemented".
 
 use std::collections::BTreeMap;
 
@@ -83,7 +83,8 @@ const NEVER: &[c_long] = &[
     SYS_memfd_secret,
     SYS_execveat,
     SYS_mknodat,
-    // what Landlock does not rule on
+    // what Landlock does not rule on, or not before its third version
+    SYS_truncate,
     SYS_fchmod,
     SYS_fchmodat,
     SYS_fchmodat2,
@@ -129,6 +130,7 @@ const NEVER: &[c_long] = &[
 /// Old forms that newer machines do not have.
 #[cfg(target_arch = "x86_64")]
 const NEVER_HERE: &[c_long] = &[
+    SYS_creat,
     SYS_iopl,
     SYS_ioperm,
     SYS_modify_ldt,
@@ -173,6 +175,13 @@ const fn question(number: Ioctl) -> u64 {
     number as u64
 }
 
+/// What opens files, and which argument says how.
+#[cfg(target_arch = "x86_64")]
+const OPENS: &[(c_long, u8)] = &[(SYS_openat, 2), (SYS_open, 1)];
+#[cfg(not(target_arch = "x86_64"))]
+const OPENS: &[(c_long, u8)] = &[(SYS_openat, 2)];
+/// A file that is opened so is empty.
+const EMPTIED: u64 = O_TRUNC.unsigned_abs() as u64;
 const FAST_OPEN: u64 = 0x2000_0000;
 const MULTIPATH_TCP: u64 = 262;
 /// What makes the kernel keep a signal for the death of the parent, and who takes in orphans.
@@ -207,7 +216,7 @@ fn text(error: impl std::fmt::Display) -> String {
 /// An empty list of rules means: whatever the arguments are.
 fn not_there() -> Rules {
     let unseen = LOOKED_AT + 1..=LOOKED_AT + UNSEEN;
-    unseen.chain([SYS_clone3]).map(|number| (number, Vec::new())).collect()
+    unseen.chain([SYS_clone3, SYS_openat2]).map(|number| (number, Vec::new())).collect()
 }
 
 fn not_permitted(needs: &Needs) -> Result<Rules, String> {
@@ -228,6 +237,10 @@ fn not_permitted(needs: &Needs) -> Result<Rules, String> {
     rules.insert(SYS_socket, sockets(needs)?);
     // Its own limits it may know, and lower.
     rules.insert(SYS_prlimit64, vec![rule([differs(0, 0)?])?]);
+    for (call, flags) in OPENS {
+        // Who may read a file would empty it.
+        rules.insert(*call, vec![rule([has_bits(*flags, EMPTIED)?])?]);
+    }
     for (call, flags) in [(SYS_sendto, 3), (SYS_sendmsg, 2), (SYS_sendmmsg, 3)] {
         // It would connect without being asked whether it may.
         rules.insert(call, vec![rule([has_bits(flags, FAST_OPEN)?])?]);
