@@ -112,20 +112,19 @@ pub(crate) fn enable(args: &EnableArgs, fleet: &Fleet, context: &mut Context) ->
 /// What one node is asked to grant.
 struct Wish {
     level: AccessLevel,
-    /// The end, where it does not follow from a start.
-    until: Option<DateTime<Utc>>,
+    /// The end, to the second.
+    end: DateTime<Utc>,
     terms: AgreedTerms,
     catalog: Option<Sha256>,
 }
 
 impl Wish {
     fn of(args: &EnableArgs, terms: &Terms, now: DateTime<Utc>) -> Self {
-        // Minutes from a start that is an instant lead to the same end everywhere.
-        let counted =
-            args.not_before.is_none().then(|| now.trunc_subsecs(0) + args.expire_in_minutes.delta());
+        let begins = args.not_before.unwrap_or(now).trunc_subsecs(0);
+        let counted = begins.checked_add_signed(args.expire_in_minutes.delta()).unwrap_or(begins);
         Self {
             level: args.access_level,
-            until: args.until.or(counted),
+            end: args.until.unwrap_or(counted).trunc_subsecs(0),
             terms: terms.agreed(),
             catalog: explain::catalog(),
         }
@@ -135,13 +134,13 @@ impl Wish {
     fn typed(&self, args: &EnableArgs) -> Vec<String> {
         let scope = enable::scope(args);
         let mut words = vec!["enable".to_owned(), format!("--access-level={}", self.level)];
-        match (self.until, args.not_before) {
-            (Some(until), _) => words.push(format!("--until={}", instant(until))),
-            (None, Some(begins)) => words.extend([
+        match args.not_before {
+            None => words.push(format!("--until={}", instant(self.end))),
+            // Minutes from a start that is an instant lead to the same end everywhere.
+            Some(begins) => words.extend([
                 format!("--not-before={}", instant(begins)),
                 format!("--expire-in-minutes={}", args.expire_in_minutes),
             ]),
-            (None, None) => words.push(format!("--expire-in-minutes={}", args.expire_in_minutes)),
         }
         words.push(format!("--strict-read-only={}", scope.strict_read_only));
         words.push(format!("--product={}", scope.product));
@@ -168,7 +167,7 @@ impl Wish {
     fn check(&self, grant: ToldGrant) -> Told<ToldGrant> {
         let differs = [
             (grant.access_level != self.level, "the level"),
-            (self.until.is_some_and(|until| until != grant.expires_at), "the end"),
+            (self.end != grant.expires_at, "the end"),
             (grant.terms != self.terms, "the terms"),
             (grant.catalog != self.catalog, "the lists of commands"),
             (!grant.state.is_open(), "the state"),
