@@ -155,6 +155,7 @@ pub(crate) fn tell_root(grant: &Grant, context: &mut Context) {
 
 /// What changes a consent, where the owner does not give all of it anew.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "no part runs as root there"))]
 pub(crate) enum Change<'a> {
     /// A higher level, by this consent.
     Raised(&'a Consent),
