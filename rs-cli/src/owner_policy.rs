@@ -74,7 +74,7 @@ pub struct OwnerPolicy {
     /// [`EXPIRY_NOTICE_MINUTES`] when nothing is said.
     #[serde(default = "expiry_notice_minutes")]
     pub expiry_notice_minutes: u8,
-    /// Other nodes that the page of `console` shows; at most [`NODES_MAX`](crate::fleet::target::NODES_MAX).
+    /// Other nodes that the page of `console` shows; at most [`NODES_MAX`].
     #[serde(default)]
     pub nodes: Vec<Host>,
 }
