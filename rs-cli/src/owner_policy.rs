@@ -22,6 +22,8 @@
 //!
 //! `"commands": { "deny": ["Send-DiagnosticData", "Get-VM*"] }` takes published commands out of every level. Nothing adds one.
 //!
+//! `"nodes": ["node-02", "admin@node-03"]` names other nodes that the page of `console` shows, over ssh.
+//!
 //! The agent reads it when it starts. A file that cannot be read or is not in this form keeps the agent from starting: rules
 //! that somebody wrote must not be missing silently.
 
@@ -33,6 +35,7 @@ use rs_session::operations::{CommandRules, Limits};
 use serde::Deserialize;
 
 use crate::files;
+use crate::fleet::target::{Host, NODES_MAX};
 use crate::outcome::{ErrorCode, Failure};
 use crate::state::RoleDir;
 use crate::storage::Keeping;
@@ -76,6 +79,9 @@ pub struct OwnerPolicy {
     /// [`EXPIRY_NOTICE_MINUTES`] when nothing is said.
     #[serde(default = "expiry_notice_minutes")]
     pub expiry_notice_minutes: u8,
+    /// Other nodes that the page of `console` shows; at most [`NODES_MAX`](crate::fleet::target::NODES_MAX).
+    #[serde(default)]
+    pub nodes: Vec<Host>,
 }
 
 const fn expiry_notice_minutes() -> u8 {
@@ -96,6 +102,7 @@ impl Default for OwnerPolicy {
             storage: Keeping::default(),
             limits: OwnerLimits::default(),
             expiry_notice_minutes: EXPIRY_NOTICE_MINUTES,
+            nodes: Vec::new(),
         }
     }
 }
@@ -159,6 +166,9 @@ impl OwnerPolicy {
                 "expiryNoticeMinutes is not within 0 to {EXPIRY_NOTICE_MINUTES_MAX}"
             )));
         }
+        if policy.nodes.len() > NODES_MAX {
+            return Err(invalid(format!("nodes names more than {NODES_MAX}")));
+        }
         match policy.services.fault().or_else(|| policy.commands.fault()).or_else(|| policy.limits.fault()) {
             Some(fault) => Err(invalid(fault)),
             None => Ok(policy),
@@ -198,6 +208,19 @@ mod tests {
             r#"{ "limits": { "day": {} } }"#,
         ] {
             assert_eq!(limits(bad).expect_err("refused").code(), ErrorCode::InvalidFile, "{bad}");
+        }
+    }
+
+    #[test]
+    fn f01_the_nodes_of_the_page_are_names_and_have_a_bound() {
+        let nodes = |text: &str| read(Some(text.as_bytes())).map(|policy| policy.nodes.len());
+        let many = |count: usize| format!(r#"{{ "nodes": [{}] }}"#, vec![r#""n1""#; count].join(","));
+        assert_eq!(nodes(r#"{ "nodes": ["n2", "admin@n3"] }"#).expect("read"), 2);
+        assert_eq!(nodes(&many(NODES_MAX)).expect("at the bound"), NODES_MAX);
+        for bad in
+            [r#"{ "nodes": ["-oX"] }"#.to_owned(), r#"{ "nodes": ["a b"] }"#.to_owned(), many(NODES_MAX + 1)]
+        {
+            assert_eq!(nodes(&bad).expect_err("refused").code(), ErrorCode::InvalidFile, "{bad}");
         }
     }
 

@@ -190,6 +190,8 @@ fn page_settings(args: &ServeArgs, context: &Context) -> PageSettings {
         clock: Arc::clone(&context.clock),
         run: args.run.clone(),
         tell_code: None,
+        // An agent asks nobody; `console` does, in the identity of who runs it.
+        board: None,
     }
 }
 

@@ -9,9 +9,13 @@ use clap::Args;
 use super::agent::RunArgs;
 use crate::context::Context;
 use crate::control::AgentControl as _;
+use crate::fleet::FleetArgs;
 use crate::outcome::{ErrorCode, Failure, Outcome};
 use crate::output::Record;
+use crate::owner_policy::OwnerPolicy;
+use crate::page::nodes::Board;
 use crate::page::{LISTEN_DEFAULT, Page, PageSettings};
+use crate::state::Role;
 use crate::{logging, node, signals};
 
 /// Arguments of `console`.
@@ -21,11 +25,15 @@ pub struct ConsoleArgs {
     #[arg(long, value_name = "ADDRESS:PORT", default_value_t = LISTEN_DEFAULT, env = "REMOTE_SUPPORT_LISTEN")]
     pub listen: SocketAddr,
     /// Serve nothing: ask the agent, which serves a page itself (`agent run --console`), where it is, and for a new code.
-    #[arg(long, env = "REMOTE_SUPPORT_OF_AGENT", value_parser = clap::builder::BoolishValueParser::new())]
+    #[arg(
+        long, conflicts_with_all = ["node", "nodes_from", "cluster"], env = "REMOTE_SUPPORT_OF_AGENT", value_parser = clap::builder::BoolishValueParser::new())]
     pub of_agent: bool,
     /// How relay and network are reached, for health and proxy check.
     #[command(flatten)]
     pub run: RunArgs,
+    /// Which other nodes the page shows, besides the `nodes` of the node's policy.
+    #[command(flatten)]
+    pub nodes: FleetArgs,
 }
 
 /// Serves the page until it is told to stop.
@@ -39,7 +47,11 @@ pub fn run(args: &ConsoleArgs, context: &mut Context) -> Result<Outcome, Failure
         return of_agent(context);
     }
     logging::to_stderr();
+    let policy = OwnerPolicy::read(&context.state.role(Role::Node))?;
+    let fleet = args.nodes.with(policy.nodes)?;
+    let own = node::name();
     let settings = PageSettings {
+        board: fleet.and_then(|fleet| Board::of(fleet, own.as_str(), Arc::clone(&context.clock))),
         state: context.state.clone(),
         storage: context.storage.clone(),
         clock: Arc::clone(&context.clock),

@@ -26,7 +26,7 @@ use std::time::Duration;
 use clap::Args;
 
 pub use self::run::{ANSWER_BYTES_MAX, AT_ONCE_MAX, WORDS_BYTES_MAX};
-pub(crate) use self::run::{Asked, ask_all};
+pub(crate) use self::run::{Asked, ask_all, ask_until};
 use self::shell::{NodeShell, quote};
 use self::target::{Host, LIST_BYTES_MAX};
 use crate::files;

@@ -43,33 +43,40 @@ pub(crate) struct Asked {
 pub(crate) fn ask_all(fleet: &Fleet, words: &[String]) -> Result<Asked, Failure> {
     Context::block_on(async {
         let mut stops = Stops::listen();
-        let mut answers: Vec<_> = fleet.hosts.iter().map(|host| (host.clone(), None)).collect();
-        let asks = fleet
-            .hosts
-            .iter()
-            .enumerate()
-            .map(|(at, host)| async move { (at, ask(&fleet.shell, host, words, fleet.limit).await) });
-        let mut asks = futures_util::stream::iter(asks).buffer_unordered(AT_ONCE_MAX);
-        let mut stopped = false;
-        loop {
-            tokio::select! {
-                () = stops.next() => {
-                    stopped = true;
-                    break;
-                }
-                answer = asks.next() => match answer {
-                    Some((at, answer)) => answers[at].1 = Some(answer),
-                    None => break,
-                },
-            }
-        }
-        // Those that still run are ended by this.
-        drop(asks);
-        let answers = answers.into_iter().map(|(host, answer)| {
-            (host, answer.unwrap_or_else(|| Err(Trouble::of(NodeTrouble::Stopped, ""))))
-        });
-        Ok(Asked { answers: answers.collect(), stopped })
+        Ok(ask_until(stops.next(), fleet, words).await)
     })
+}
+
+/// Asks each node, until it is stopped. When the future is dropped, all that runs is ended.
+pub(crate) async fn ask_until(stop: impl Future<Output = ()>, fleet: &Fleet, words: &[String]) -> Asked {
+    let mut answers: Vec<_> = fleet.hosts.iter().map(|host| (host.clone(), None)).collect();
+    let asks = fleet
+        .hosts
+        .iter()
+        .cloned()
+        .enumerate()
+        .map(|(at, host)| async move { (at, ask(&fleet.shell, &host, words, fleet.limit).await) });
+    let mut asks = futures_util::stream::iter(asks).buffer_unordered(AT_ONCE_MAX);
+    tokio::pin!(stop);
+    let mut stopped = false;
+    loop {
+        tokio::select! {
+            () = &mut stop => {
+                stopped = true;
+                break;
+            }
+            answer = asks.next() => match answer {
+                Some((at, answer)) => answers[at].1 = Some(answer),
+                None => break,
+            },
+        }
+    }
+    // Those that still run are ended by this.
+    drop(asks);
+    let answers = answers
+        .into_iter()
+        .map(|(host, answer)| (host, answer.unwrap_or_else(|| Err(Trouble::of(NodeTrouble::Stopped, "")))));
+    Asked { answers: answers.collect(), stopped }
 }
 
 /// Asks one node. When the future is dropped, the process and its group are ended.

@@ -1,7 +1,8 @@
 //! How many of how many, in words: silence would be no answer (F03, F04).
 
+use std::fmt::Display;
+
 use super::answer::Trouble;
-use super::target::Host;
 
 /// So many nodes are named in a summary; the rows have all.
 pub const NAMED_MAX: usize = 8;
@@ -22,12 +23,11 @@ pub enum Stands {
 /// ```
 /// use rs_cli::fleet::summary::{Stands, enabled};
 ///
-/// let [n1, n2] = ["n1", "n2"].map(|name| name.parse().expect("a name"));
-/// let stands = [(n1, Stands::Enabled), (n2, Stands::Not("not enabled".into()))];
+/// let stands = [("n1", Stands::Enabled), ("n2", Stands::Not("not enabled".into()))];
 /// assert_eq!(enabled(&stands), "Remote support is enabled on 1 of 2 nodes: not on n2 (not enabled).");
 /// ```
 #[must_use]
-pub fn enabled(stands: &[(Host, Stands)]) -> String {
+pub fn enabled<N: Display>(stands: &[(N, Stands)]) -> String {
     let on = stands.iter().filter(|(_, stands)| *stands == Stands::Enabled).count();
     let not = named(stands.iter().filter_map(|(host, stands)| match stands {
         Stands::Not(why) => Some((host, why.as_str())),
@@ -60,7 +60,7 @@ pub fn of(part: usize, all: usize) -> String {
 
 /// `n2 (why), n3 (why) and 4 more`; none where there is nobody.
 #[must_use]
-pub fn named<'a>(nodes: impl Iterator<Item = (&'a Host, &'a str)>) -> Option<String> {
+pub fn named<'a, N: Display + 'a>(nodes: impl Iterator<Item = (&'a N, &'a str)>) -> Option<String> {
     let all: Vec<String> = nodes.map(|(host, why)| format!("{host} ({why})")).collect();
     let more = all.len().saturating_sub(NAMED_MAX);
     let text = all.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -76,14 +76,14 @@ mod tests {
     use super::super::answer::NodeTrouble;
     use super::*;
 
-    fn stands(words: &[&str]) -> Vec<(Host, Stands)> {
+    fn stands(words: &[&str]) -> Vec<(String, Stands)> {
         let one = |(at, word): (usize, &&str)| {
             let stands = match *word {
                 "on" => Stands::Enabled,
                 "lost" => Stands::Unknown(Trouble::of(NodeTrouble::Unreachable, "no route")),
                 why => Stands::Not(why.to_owned()),
             };
-            (format!("n{}", at + 1).parse().expect("a name"), stands)
+            (format!("n{}", at + 1), stands)
         };
         words.iter().enumerate().map(one).collect()
     }

@@ -58,6 +58,14 @@ impl Host {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether the host goes by this name, or by it with a domain behind it.
+    #[must_use]
+    pub fn is_called(&self, name: &str) -> bool {
+        let host = self.0.rsplit_once('@').map_or(self.as_str(), |(_, host)| host);
+        let first = host.split_once('.').map_or(host, |(first, _)| first);
+        host.eq_ignore_ascii_case(name) || first.eq_ignore_ascii_case(name)
+    }
 }
 
 impl FromStr for Host {
@@ -169,6 +177,17 @@ mod tests {
         }
         assert!("a".repeat(HOST_BYTES_MAX).parse::<Host>().is_ok());
         assert!("a".repeat(HOST_BYTES_MAX + 1).parse::<Host>().is_err());
+    }
+
+    #[test]
+    fn f01_a_node_is_found_by_its_name_alone() {
+        let host = |text: &str| text.parse::<Host>().expect("a name");
+        for same in ["node-01", "NODE-01", "admin@node-01", "root@Node-01.example.com"] {
+            assert!(host(same).is_called("node-01"), "{same}");
+        }
+        for other in ["node-011", "node-01@node-02", "x.node-01", "10.0.0.1"] {
+            assert!(!host(other).is_called("node-01"), "{other}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::answer::{NodeTrouble, Told, Trouble, short};
 use super::summary::{self, Stands};
 use super::target::Host;
-use super::{Asked, Fleet, ask_all};
+use super::{Asked, Fleet, ask_all, ask_until};
 use crate::commands::access::AccessArgs;
 use crate::commands::disable::DisableArgs;
 use crate::commands::enable::{self, EnableArgs};
@@ -347,6 +347,35 @@ fn stands(told: &Told<Vec<ToldGrant>>) -> Stands {
             .find(|grant| grant.state.is_open())
             .map_or_else(|| Stands::Not("not enabled".to_owned()), of_grant),
     }
+}
+
+/// How remote support stands on a node, as it says.
+#[derive(Debug, Clone)]
+pub(crate) struct Standing {
+    pub(crate) stands: Stands,
+    /// The level of the consent that is open, if there is one.
+    pub(crate) level: Option<AccessLevel>,
+    /// Its end.
+    pub(crate) expires_at: Option<DateTime<Utc>>,
+    /// What was left of it when the node answered.
+    pub(crate) left: TimeDelta,
+}
+
+/// Asks each node how it stands.
+pub(crate) async fn standings(fleet: &Fleet) -> Vec<(Host, Standing)> {
+    let asked = ask_until(std::future::pending(), fleet, &access_words(false)).await;
+    let told: Vec<(Host, Told<Vec<ToldGrant>>)> = read_all(asked);
+    let one = |told: &Told<Vec<ToldGrant>>| {
+        let open = told.as_ref().ok().and_then(|grants| grants.iter().find(|grant| grant.state.is_open()));
+        Standing {
+            stands: stands(told),
+            level: open.map(|grant| grant.access_level),
+            expires_at: open.map(|grant| grant.expires_at),
+            left: open
+                .map_or_else(TimeDelta::zero, |grant| TimeDelta::seconds(grant.remaining_seconds.into())),
+        }
+    };
+    told.into_iter().map(|(host, told)| (host, one(&told))).collect()
 }
 
 fn of_grant(grant: &ToldGrant) -> Stands {

@@ -55,7 +55,7 @@ pub(super) fn start(site: Arc<Site>, operator: Operator, subject: Subject) -> Op
                 stream
                     .parts(|site, _| {
                         let (context, _) = site.context();
-                        Standing::read(&context).map(|standing| (standing.parts(), false))
+                        Standing::read(site, &context).map(|standing| (standing.parts(), false))
                     })
                     .await
             }

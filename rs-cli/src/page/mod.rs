@@ -6,6 +6,7 @@
 //! door     who is signed in: codes, seats, tokens of forms                pure
 //! route    which address is which screen; every change passes one check of its form's token
 //! screens  one module each: what it shows, and what its buttons do
+//! nodes    what other nodes answered, which nobody waits for
 //! live     what a page shows while it happens: server-sent events
 //! ```
 //!
@@ -18,6 +19,7 @@ mod form;
 mod guard;
 mod index;
 mod live;
+pub(crate) mod nodes;
 mod route;
 mod screens;
 mod server;
@@ -55,6 +57,8 @@ pub(crate) struct PageSettings {
     pub(crate) run: RunArgs,
     /// Absent where codes are asked for over the control socket.
     pub(crate) tell_code: Option<TellCode>,
+    /// Other nodes that it shows.
+    pub(crate) board: Option<Arc<nodes::Board>>,
 }
 
 /// A page that listens, and is not served yet.
@@ -74,6 +78,7 @@ pub(crate) struct Site {
     index: index::Index,
     proxy: Mutex<Option<Arc<Job>>>,
     tell_code: Option<TellCode>,
+    board: Option<Arc<nodes::Board>>,
     streams: Arc<tokio::sync::Semaphore>,
 }
 
@@ -107,13 +112,14 @@ impl Page {
         };
         let listener = tokio::net::TcpListener::bind(listen).await.map_err(taken)?;
         let address = listener.local_addr().map_err(taken)?;
-        let PageSettings { state, storage, clock, run, tell_code } = settings;
+        let PageSettings { state, storage, clock, run, tell_code, board } = settings;
         let site = Site {
             state,
             storage,
             clock,
             run,
             tell_code,
+            board,
             door: door::Door::default(),
             index: index::Index::default(),
             proxy: Mutex::default(),

@@ -9,6 +9,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// Longest wait for anything that a test expects.
 pub(crate) const WAIT: Duration = Duration::from_secs(30);
+/// What other tests and builds on the same machine may add to a time that is promised.
+const BUSY: Duration = Duration::from_secs(2);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -36,6 +38,12 @@ pub(crate) fn until_for<T>(wait: Duration, what: &str, mut look: impl FnMut() ->
 pub(crate) fn until_true(what: &str, mut look: impl FnMut() -> bool) -> Duration {
     let since = Instant::now();
     until(what, || look().then(|| since.elapsed()))
+}
+
+/// The longest time that passes for a promise. Long trials (`TRIALS` is set, see `scripts/trials`) have the machine for
+/// themselves and hold the promise itself; beside other tests it is a little more, so that only a wrong program fails.
+pub(crate) fn promised(time: Duration) -> Duration {
+    if std::env::var_os("TRIALS").is_some() { time } else { time + BUSY }
 }
 
 /// A process that is killed at the end of the test. What it prints goes to files.

@@ -374,6 +374,37 @@ fn f12_a_node_that_grants_something_else_is_no_success() {
     assert_eq!(rows[0]["state"], "Active");
 }
 
+/// A consent that waits is granted, and is not enabled.
+#[test]
+fn f03_what_waits_is_said_and_a_higher_level_goes_to_all() {
+    let Some(cluster) = Cluster::new(2) else { return };
+    let run = cluster.run(&format!("{ENABLE} --node n1,n2 --not-before 2h"));
+    assert_eq!(run.code, 2, "{run:?}");
+    let begins = (SystemClock::default().now().wall + chrono::TimeDelta::hours(2)).format("%FT%TZ");
+    let (run, rows) =
+        cluster.rows(&format!("{ENABLE} --node n1,n2 --not-before {begins} --expire-in-minutes 60"));
+    assert_eq!(run.code, 0, "{run:?}");
+    assert_eq!((&rows[0]["state"], &rows[0]["expiresAt"]), (&"Pending".into(), &rows[1]["expiresAt"]));
+    assert!(
+        run.stderr.contains("enabled on none of 2 nodes: not on n1 (waits for its start at "),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(cluster.run("disable --node n1,n2").code, 0);
+    // One node has its own narrower rule: the consent is the same, and what it waits for is said.
+    let folder = cluster.nodes[1].state().join("node");
+    std::fs::write(folder.join("policy.json"), r#"{ "secondPerson": true }"#).expect("own file");
+    let repair = "enable --access-level DiagnosticsRepair --agree-to-terms azure-local-2025-07-31";
+    let (run, rows) = cluster.rows(&format!("{repair} --node n1,n2"));
+    assert_eq!(run.code, 0, "{run:?}");
+    assert_eq!((&rows[0]["state"], &rows[1]["state"]), (&"Active".into(), &"Pending".into()));
+    assert!(
+        run.stderr.contains("on 1 of 2 nodes: not on n2 (waits for the approval of a second person)."),
+        "{}",
+        run.stderr
+    );
+}
+
 #[test]
 fn f12_the_end_is_one_instant_although_the_clocks_differ() {
     let faketime = Path::new("/usr/bin/faketime");

@@ -41,7 +41,7 @@ fn u10_the_owners_program_is_told_what_matters_and_gets_nothing_else() {
     let mut site = Site::started();
     let folder = site.machine.work();
     let script = format!(
-        "cat >> {0}/told\nenv > {0}/environment\npwd > {0}/where\necho \"$#\" > {0}/arguments\nls -l /proc/$$/fd > {0}/files\n",
+        "env > {0}/environment\npwd > {0}/where\necho \"$#\" > {0}/arguments\nls -l /proc/$$/fd > {0}/files\ncat >> {0}/told\n",
         folder.display()
     );
     let program = hook(&site, &script);

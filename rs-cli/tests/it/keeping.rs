@@ -189,7 +189,7 @@ fn s23_sessions_are_found_by_who_what_where_and_how_they_ended() {
         ("--text größe", &[2]),
         ("--support-request 2611250000000001", &[1, 2]),
         ("--support-request 2611250000000002", &[]),
-        ("--node node-0 --to-date -3d", &[1]),
+        ("--node-name node-0 --to-date -3d", &[1]),
     ];
     for (question, expected) in cases {
         let listed = node.machine.json(&format!("history {question}"));

@@ -11,6 +11,7 @@ mod browser;
 #[path = "../e2e/daemon.rs"]
 #[expect(dead_code, reason = "shared with other tests, which use the rest")]
 mod daemon;
+mod fleet;
 mod flows;
 #[path = "../it/machine.rs"]
 #[expect(dead_code, reason = "as above")]

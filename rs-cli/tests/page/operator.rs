@@ -17,8 +17,13 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) fn start(machine: &Machine) -> Self {
+        Self::of(machine, machine.command(["console"]))
+    }
+
+    /// As [`Served::start`], by this command.
+    pub(crate) fn of(machine: &Machine, command: std::process::Command) -> Self {
         let name = format!("page-{}", uuid::Uuid::new_v4().simple());
-        let daemon = Daemon::start(machine.command(["console"]), machine.file(&name));
+        let daemon = Daemon::start(command, machine.file(&name));
         daemon.says("Code for one sign-in");
         let said = daemon.stderr();
         let address =

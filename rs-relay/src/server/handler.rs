@@ -215,7 +215,8 @@ impl Exchange {
                     metrics.from_senders.inc_by(moved.from_sender);
                     metrics.from_listeners.inc_by(moved.from_listener);
                 });
-                Ok(switch(accept, protocol))
+                // No client bears a subprotocol that it did not offer.
+                Ok(switch(accept, protocol.filter(|name| offers(headers, name))))
             }
             Ok(Verdict::Refuse(refusal)) => Err(refusal),
             Err(_) => Err(Refusal::Internal),
@@ -235,7 +236,7 @@ impl Exchange {
             return Err(Refusal::RejectionDone);
         }
         let (meet, stream) = oneshot::channel();
-        let protocol = headers.get(SEC_WEBSOCKET_PROTOCOL).cloned();
+        let protocol = first_protocol(headers);
         let verdict = Verdict::Meet { protocol: protocol.clone(), stream };
         sender.send(verdict).map_err(|_| Refusal::NoRendezvous)?;
         let (upgrade, ticket) = (self.upgrade, self.ticket);
@@ -282,6 +283,21 @@ async fn take<S: Stream + 'static>(upgrade: OnUpgrade) -> Option<Upgraded> {
     let upgraded = upgrade.await.ok()?;
     let parts = upgraded.downcast::<TokioIo<S>>().ok()?;
     Some(Upgraded { io: Box::new(parts.io.into_inner()), early: parts.read_buf })
+}
+
+/// The names in a client's `Sec-WebSocket-Protocol`.
+fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim).filter(|name| !name.is_empty())
+}
+
+/// The one that a listener has chosen; the first of several.
+fn first_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
+    HeaderValue::from_str(protocols(headers).next()?).ok()
+}
+
+fn offers(headers: &HeaderMap, name: &HeaderValue) -> bool {
+    protocols(headers).any(|offered| offered.as_bytes() == name.as_bytes())
 }
 
 fn token(target: &Target, headers: &HeaderMap) -> Result<Option<SecretString>, Refusal> {

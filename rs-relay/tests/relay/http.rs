@@ -250,6 +250,10 @@ async fn a_large_upload_and_download_arrive_whole() {
     let mut rendezvous = meet(&relay, &announcement).await;
     let message = request(&mut rendezvous).await;
     assert_eq!(binary(&mut rendezvous).await, up);
+    rendezvous.send(Opcode::Pong, true, b"unsolicited").await;
+    rendezvous.send(Opcode::Ping, true, b"there").await;
+    let pong = rendezvous.next().await.unwrap();
+    assert_eq!((pong.opcode, &*pong.payload), (10, &b"there"[..]), "Pings are answered here, too");
     rendezvous.send(TEXT, true, response(&message["id"], 200, true).as_bytes()).await;
     let down = pattern(3_000_000, 5);
     let echo = tokio::spawn(async move {

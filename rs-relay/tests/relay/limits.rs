@@ -54,6 +54,38 @@ async fn r16_the_26th_listener_is_refused() {
     relay.bare_listener("other", &other).await;
 }
 
+/// The hello of a client that speaks nothing above one version, and what it gets.
+async fn answer_to_version(relay: &Relay, minor: u8) -> Vec<u8> {
+    // Version, random, no session, two suites with AES-GCM or AES-CBC, no compression.
+    let mut hello = vec![3, minor];
+    hello.extend([7; 32]);
+    hello.extend([0, 0, 4, 0xc0, 0x2b, 0xc0, 0x09, 1, 0]);
+    // Groups: P-256; points: uncompressed; signatures: ECDSA with SHA-256.
+    let extensions = [0, 10, 0, 4, 0, 2, 0, 23, 0, 11, 0, 2, 1, 0, 0, 13, 0, 4, 0, 2, 4, 3, 0, 23, 0, 0];
+    hello.extend([0, extensions.len() as u8]);
+    hello.extend(extensions);
+    let mut record = vec![22, 3, 1, 0, hello.len() as u8 + 4, 1, 0, 0, hello.len() as u8];
+    record.extend(hello);
+    let mut io = TcpStream::connect(("127.0.0.1", relay.authority.port())).await.unwrap();
+    io.write_all(&record).await.unwrap();
+    let mut answer = vec![0; 7];
+    soon(io.read_exact(&mut answer)).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn r02_versions_of_tls_below_1_2_are_refused() {
+    let relay = Relay::start().await;
+    for minor in [1, 2] {
+        let answer = answer_to_version(&relay, minor).await;
+        // A fatal alert: protocol_version.
+        assert_eq!((answer[0], &answer[5..]), (21, &[2, 70][..]), "TLS 1.{}", minor - 1);
+    }
+    // The control: 1.2 in the same form gets a ServerHello.
+    let answer = answer_to_version(&relay, 3).await;
+    assert_eq!((answer[0], answer[5]), (22, 2), "{answer:?}");
+}
+
 #[tokio::test]
 async fn r02_a_stranger_is_not_trusted() {
     let relay = Relay::start().await;

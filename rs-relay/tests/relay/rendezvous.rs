@@ -237,6 +237,42 @@ async fn the_listeners_subprotocol_reaches_both() {
     }
 }
 
+/// What was not offered on a leg is not answered on it: every client drops such a connection.
+#[tokio::test]
+async fn nothing_is_negotiated_that_a_side_did_not_offer() {
+    let relay = Relay::start().await;
+    let token = relay.token("hyco", "listen", LISTEN_KEY, 60);
+    let mut control = relay.bare_listener("hyco", &token).await;
+    // Offered by the sender, named by the listener, answered to the sender and to the listener.
+    let table = [
+        (None, None, None, None),
+        (None, Some("a"), None, Some("a")),
+        (Some("b,c"), Some("a"), None, Some("a")),
+        (Some("b,a"), Some("a"), Some("a"), Some("a")),
+        (Some("b, a"), Some("a, b"), Some("a"), Some("a")),
+        (Some("b"), Some(""), None, None),
+        (Some("b"), None, None, None),
+    ];
+    for (offered, named, of_sender, of_listener) in table {
+        let token = relay.token("hyco", "send", SEND_KEY, 60);
+        let deflate = ("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits");
+        let with = |name: Option<&'static str>| {
+            [deflate].into_iter().chain(name.map(|name| ("Sec-WebSocket-Protocol", name))).collect::<Vec<_>>()
+        };
+        let mut headers = with(offered);
+        headers.push(("ServiceBusAuthorization", &token));
+        let mut sender = relay.open("/$hc/hyco", &headers, b"").await;
+        let mut listener = relay.open(&control.accept_target().await, &with(named), b"").await;
+        for (bare, expected) in [(&mut sender, of_sender), (&mut listener, of_listener)] {
+            let (status, headers) = bare.head().await;
+            assert!(status.contains(" 101 "), "{status}");
+            let answered = headers.lines().find_map(|line| line.strip_prefix("sec-websocket-protocol: "));
+            assert_eq!(answered, expected, "{offered:?} {named:?}");
+            assert!(!headers.contains("sec-websocket-extensions"), "{headers}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn our_listener_takes_the_first_subprotocol() {
     let relay = Relay::start().await;

@@ -12,10 +12,14 @@ use crate::commands::access::{self, Consents};
 use crate::commands::{diagnostic_data, disable, ending, request};
 use crate::context::Context;
 use crate::control::{AgentControl as _, ControlError, OpenSession, Status};
+use crate::fleet::summary::{self, Stands};
+use crate::fleet::{self, target::Host};
 use crate::node;
 use crate::outcome::Failure;
 use crate::output::{safe, span};
+use crate::page::Site;
 use crate::page::door::Operator;
+use crate::page::nodes::Seen;
 use crate::page::route::{Call, Reply};
 use crate::page::screens::steps::Progress;
 use crate::page::view::{self, Screen};
@@ -31,6 +35,8 @@ pub(in crate::page) struct Standing {
     waiting: usize,
     requests: Vec<SupportRequest>,
     now: Now,
+    /// How many other nodes there are, and what they answered, if they have.
+    others: Option<(usize, Option<Seen>)>,
 }
 
 impl Standing {
@@ -39,7 +45,7 @@ impl Standing {
     /// # Errors
     ///
     /// As [`access::consents`].
-    pub(in crate::page) fn read(context: &Context) -> Result<Self, Failure> {
+    pub(in crate::page) fn read(site: &Site, context: &Context) -> Result<Self, Failure> {
         let consents = access::consents(true, context)?;
         let agent = node::agent(context).status();
         let waiting = match &agent {
@@ -49,7 +55,8 @@ impl Standing {
             _ => 0,
         };
         let requests = request::all(context)?;
-        Ok(Self { consents, agent, waiting, requests, now: context.clock.now() })
+        let others = site.board.as_ref().map(|board| (board.count(), board.look()));
+        Ok(Self { consents, agent, waiting, requests, now: context.clock.now(), others })
     }
 
     fn sessions(&self) -> &[OpenSession] {
@@ -104,6 +111,27 @@ impl Standing {
             ..Progress::of(&self.requests)
         };
         html! { div #steps { (progress.shown()) } }
+    }
+
+    /// On how many nodes remote support is enabled, in words: silence would be no answer (F03, F04).
+    fn partial(&self) -> String {
+        let active = self.consents.active().is_some();
+        let Some((count, seen)) = &self.others else {
+            let not = if active { "" } else { "not " };
+            return format!("Remote support is {not}enabled on the only node that this page knows.");
+        };
+        let Some(seen) = seen else {
+            return format!("{} being asked how remote support stands there.", count_of_others(*count));
+        };
+        let own = match (active, self.consents.pending(&self.now)) {
+            (true, _) => Stands::Enabled,
+            (false, Some((_, wait))) => Stands::Not(format!("waits for {wait}")),
+            (false, None) => Stands::Not("not enabled".to_owned()),
+        };
+        let others = seen.nodes.iter().map(|(host, node)| (host.to_string(), node.stands.clone()));
+        let all: Vec<(String, Stands)> =
+            [(format!("{} (this node)", node::name()), own)].into_iter().chain(others).collect();
+        summary::enabled(&all)
     }
 
     fn headline(&self) -> Markup {
@@ -183,13 +211,16 @@ impl Standing {
         }
     }
 
-    /// One row a node. This program knows its own node only.
+    /// One row a node: this one, and those that the page was told of.
     fn nodes(&self) -> Markup {
-        let enabled = usize::from(self.consents.active().is_some());
-        let word = if enabled == 1 { "Enabled" } else { "Not enabled" };
+        let active = self.consents.active().is_some();
+        let word = if active { "Enabled" } else { "Not enabled" };
         html! {
             div #nodes {
-                p { (partial(enabled, 1)) }
+                p { (safe(&self.partial())) }
+                @if let Some((_, Some(seen))) = &self.others {
+                    p.quiet { "The other nodes answered at " (view::time(seen.at)) "; they are read only here." }
+                }
                 table {
                     thead { tr { th scope="col" { "Node" } th scope="col" { "Remote support" } th scope="col" { "Level" } th scope="col" { "Time left" } th scope="col" { "Sessions" } } }
                     tbody {
@@ -201,6 +232,9 @@ impl Standing {
                             } @else { td { "-" } td { "-" } }
                             td { (self.sessions().len()) }
                         }
+                        @for (host, node) in self.others.iter().filter_map(|(_, seen)| seen.as_ref()).flat_map(|seen| &seen.nodes) {
+                            (other(host, node, self.now.wall))
+                        }
                     }
                 }
             }
@@ -208,21 +242,30 @@ impl Standing {
     }
 }
 
-/// On how many nodes remote support is enabled, in words: silence would be no answer (F03, F04).
-fn partial(enabled: usize, all: usize) -> String {
-    match (enabled, all) {
-        (0, 1) => "Remote support is not enabled on the only node that this page knows.".to_owned(),
-        (1, 1) => "Remote support is enabled on the only node that this page knows.".to_owned(),
-        (0, all) => format!("Remote support is not enabled on any of {all} nodes."),
-        (enabled, all) if enabled == all => format!("Remote support is enabled on all {all} nodes."),
-        (enabled, all) => {
-            format!("Remote support is enabled on {enabled} of {all} nodes, and not on the others.")
+/// The row of another node: what it answered, or why nothing is known of it.
+fn other(host: &Host, node: &fleet::verbs::Standing, now: chrono::DateTime<chrono::Utc>) -> Markup {
+    let (word, why) = match &node.stands {
+        Stands::Enabled => ("Enabled", None),
+        Stands::Not(why) => ("Not enabled", Some(why.as_str()).filter(|_| node.level.is_some())),
+        Stands::Unknown(trouble) => ("Not known", Some(trouble.cause.as_str())),
+    };
+    html! {
+        tr {
+            th scope="row" { (host) }
+            td { (word) @if let Some(why) = why { ": " (safe(why)) } }
+            td { (node.level.map_or("-", view::level)) }
+            td { @if let Some(ends) = node.expires_at { (view::countdown(ends, &span((ends - now).min(node.left)))) } @else { "-" } }
+            td { "-" }
         }
     }
 }
 
+fn count_of_others(count: usize) -> String {
+    if count == 1 { "One other node is".to_owned() } else { format!("{count} other nodes are") }
+}
+
 pub(in crate::page) fn show(call: &mut Call<'_>) -> Result<Reply, Failure> {
-    let standing = Standing::read(call.context)?;
+    let standing = Standing::read(call.site, call.context)?;
     let active = standing.consents.grants.iter().any(|grant| grant.state.is_open());
     let body = html! {
         h1 { "Remote support" }
@@ -326,22 +369,4 @@ pub(in crate::page) fn revoke(call: &mut Call<'_>) -> Result<Reply, Failure> {
 
 pub(in crate::page) fn count(number: u32, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn f03_f04_how_many_nodes_is_said_in_words() {
-        for (enabled, all, words) in [
-            (0, 1, "not enabled on the only node"),
-            (1, 1, "is enabled on the only node"),
-            (0, 3, "not enabled on any of 3 nodes"),
-            (2, 3, "enabled on 2 of 3 nodes, and not on the others"),
-            (3, 3, "enabled on all 3 nodes"),
-        ] {
-            assert!(partial(enabled, all).contains(words), "{enabled} {all}");
-        }
-    }
 }
