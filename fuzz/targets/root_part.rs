@@ -9,6 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use rs_consent::clock::{Clock as _, ManualClock};
 use rs_consent::party::{Grantor, Method};
 use rs_consent::{AccessLevel, ApprovalRule, Conditions, Consent, Grant, GrantId, Minutes, Scope, Terms};
+use rs_session::operations::CommandRules;
 use rs_session::operations::critical::ServiceRules;
 use rs_session::operations::root_part::{Request, Warrant, judge, takes};
 
@@ -36,7 +37,7 @@ static WARRANT: LazyLock<Warrant> = LazyLock::new(|| {
     };
     let id = GrantId::new("00000000-0000-0000-0000-000000000001".parse().expect("an id"));
     let grant = Grant::new(id, &consent, &now).expect("in time");
-    Warrant { grant, services: ServiceRules::default() }
+    Warrant { grant, services: ServiceRules::default(), commands: CommandRules::default() }
 });
 
 fuzz_target!(|data: &[u8]| {

@@ -202,6 +202,7 @@ impl Agent {
         let mut engine =
             OperationsEngine::new(Arc::new(executor), Policy::default(), policy.limits.operation)
                 .with_services(policy.services)
+                .with_commands(policy.commands)
                 .with_diagnostic_data(data);
         #[cfg(target_os = "linux")]
         if let Some(socket) = settings.root_part {

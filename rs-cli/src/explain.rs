@@ -7,7 +7,12 @@ use std::cmp::Reverse;
 use clap::Args;
 use rs_consent::{AccessLevel, Scope, Sha256};
 use rs_session::operations::catalog::Entry;
-use rs_session::operations::{Catalog, Effect, Effects, Policy, Variant};
+use rs_session::operations::{Catalog, CommandRules, Effect, Effects, Policy, Variant};
+
+use crate::context::Context;
+use crate::outcome::Failure;
+use crate::owner_policy::OwnerPolicy;
+use crate::state::Role;
 
 /// Options that narrow a consent besides its level.
 #[derive(Debug, Clone, Default, Args)]
@@ -99,6 +104,27 @@ pub fn level(level: AccessLevel, scope: &Scope) -> String {
     lines.extend(beyond(level, scope));
     lines.push(format!("The list: remote-support operations --access-level {level}{product}{option}"));
     lines.join("\n")
+}
+
+/// As [`level()`], with what the owner of this node takes out of it.
+///
+/// # Errors
+///
+/// As [`OwnerPolicy::read`].
+pub fn level_here(level: AccessLevel, scope: &Scope, context: &Context) -> Result<String, Failure> {
+    let commands = OwnerPolicy::read(&context.state.role(Role::Node))?.commands;
+    let text = self::level(level, scope);
+    Ok(match owners(level, scope, &commands) {
+        Some(line) => format!("{text}\n{line}"),
+        None => text,
+    })
+}
+
+/// What the owner takes out of a level, in words.
+#[must_use]
+pub fn owners(level: AccessLevel, scope: &Scope, commands: &CommandRules) -> Option<String> {
+    let out = names(permitted(level, scope).filter(|entry| commands.take_out(&entry.name)))?;
+    Some(format!("The owner of this node takes out of {level}: {out}."))
 }
 
 /// How many commands stand under each heading, the longest list first; a command can stand under several.

@@ -20,6 +20,8 @@
 //! `"secondPerson": true` lets each consent above `Diagnostics` wait for the approval of a second person; commands and pages
 //! read that at each consent.
 //!
+//! `"commands": { "deny": ["Send-DiagnosticData", "Get-VM*"] }` takes published commands out of every level. Nothing adds one.
+//!
 //! `"nodes": ["node-02", "admin@node-03"]` names other nodes that the page of `console` shows, over ssh.
 //!
 //! The agent reads it when it starts. A file that cannot be read or is not in this form keeps the agent from starting: rules
@@ -28,8 +30,8 @@
 use rs_consent::gate::SESSIONS_MAX_DEFAULT;
 use rs_session::host::SessionLimits;
 use rs_session::keeping::{CONTENT_DAYS, CONTENT_DAYS_MAX};
-use rs_session::operations::Limits;
 use rs_session::operations::critical::ServiceRules;
+use rs_session::operations::{CommandRules, Limits};
 use serde::Deserialize;
 
 use crate::files;
@@ -58,6 +60,9 @@ pub struct OwnerPolicy {
     /// Services that are neither started nor stopped from a session, beyond the list of the program.
     #[serde(default)]
     pub services: ServiceRules,
+    /// Published commands that no level permits on this node.
+    #[serde(default)]
+    pub commands: CommandRules,
     /// How much a session and an operation may ask for.
     #[serde(default)]
     pub limits: OwnerLimits,
@@ -91,6 +96,7 @@ impl Default for OwnerPolicy {
     fn default() -> Self {
         Self {
             services: ServiceRules::default(),
+            commands: CommandRules::default(),
             retention_days: CONTENT_DAYS,
             second_person: false,
             storage: Keeping::default(),
@@ -163,7 +169,7 @@ impl OwnerPolicy {
         if policy.nodes.len() > NODES_MAX {
             return Err(invalid(format!("nodes names more than {NODES_MAX}")));
         }
-        match policy.services.fault().or_else(|| policy.limits.fault()) {
+        match policy.services.fault().or_else(|| policy.commands.fault()).or_else(|| policy.limits.fault()) {
             Some(fault) => Err(invalid(fault)),
             None => Ok(policy),
         }
@@ -249,6 +255,8 @@ mod tests {
             br#"{ "retentionDays": 3651 }"#,
             br#"{ "service": {} }"#,
             br#"{ "services": { "deny": [""] } }"#,
+            br#"{ "commands": { "deny": ["Get-Proces"] } }"#,
+            br#"{ "commands": { "allow": ["Invoke-Expression"] } }"#,
             many.as_bytes(),
         ] {
             let failure = read(Some(bad)).expect_err("refused");

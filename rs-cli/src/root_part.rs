@@ -131,9 +131,9 @@ impl Place {
     }
 
     fn store(&self, grant: &Grant, state: &StateDir) -> Result<(), Failure> {
-        let services = OwnerPolicy::read(&state.role(Role::Node))?.services;
+        let OwnerPolicy { services, commands, .. } = OwnerPolicy::read(&state.role(Role::Node))?;
         self.ensure()?;
-        self.write(&self.warrant(), &Warrant { grant: grant.clone(), services })
+        self.write(&self.warrant(), &Warrant { grant: grant.clone(), services, commands })
     }
 
     /// Uses up the owner's Yes to this very call, if there is one; what is too old goes too.

@@ -82,7 +82,8 @@ fn show(store: &ConsentStore, grant: &Grant, context: &mut Context) -> Result<()
     let terms = store.terms(&grant.terms.sha256)?;
     let text = terms.as_ref().map_or("The text of the terms is not kept on this node.", |terms| terms.text());
     context.show(text.trim_end())?;
-    context.show(format!("\n{}\n", explain::level(grant.level, &grant.scope)))?;
+    let permits = explain::level_here(grant.level, &grant.scope, context)?;
+    context.show(format!("\n{permits}\n"))?;
     let left = chrono::TimeDelta::from_std(grant.remaining(&context.clock.now())).unwrap_or_default();
     let begins =
         grant.begins.map_or_else(String::new, |begins| format!("It begins at {}. ", date(begins.wall)));

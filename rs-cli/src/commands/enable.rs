@@ -432,7 +432,7 @@ fn preview(
 ) -> Result<Outcome, Failure> {
     let now = context.clock.now();
     let scope = scope(args);
-    let permits = explain::level(args.access_level, &scope);
+    let permits = explain::level_here(args.access_level, &scope, context)?;
     context.show(format!("{}\n\n{permits}\n", terms.text().trim_end()))?;
     let in_force = match node::existing_store(context)? {
         Some(store) => store.grants(false, &now)?.into_iter().next(),
@@ -479,7 +479,8 @@ pub(crate) fn agreement(
     context: &mut Context,
 ) -> Result<Answer, Failure> {
     context.show(terms.text().trim_end())?;
-    context.show(format!("\n{}\n", explain::level(args.access_level, &scope(args))))?;
+    let permits = explain::level_here(args.access_level, &scope(args), context)?;
+    context.show(format!("\n{permits}\n"))?;
     if method == Method::CommandLine {
         return Ok(Answer::Yes);
     }

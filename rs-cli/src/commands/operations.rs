@@ -13,6 +13,8 @@ use crate::explain::{self, ScopeArgs};
 use crate::node;
 use crate::outcome::{Failure, Outcome};
 use crate::output::Record;
+use crate::owner_policy::OwnerPolicy;
+use crate::state::Role;
 use crate::values::AccessLevelParser;
 
 pub mod export_jea;
@@ -54,7 +56,9 @@ pub fn run(args: &OperationsArgs, context: &mut Context) -> Result<Outcome, Fail
     let scope = args.scope.scope(in_force(context)?);
     let only = args.access_level.filter(|_| !args.diff);
     let highest = only.unwrap_or(AccessLevel::DiagnosticsRepair);
+    let commands = OwnerPolicy::read(&context.state.role(Role::Node))?.commands;
     let mut entries: Vec<(AccessLevel, &Entry)> = explain::permitted(highest, &scope)
+        .filter(|entry| !commands.take_out(&entry.name))
         .filter_map(|entry| Some((lowest_level(entry, &scope)?, entry)))
         .filter(|(level, _)| !args.diff || *level > AccessLevel::Diagnostics)
         .collect();
@@ -68,6 +72,9 @@ pub fn run(args: &OperationsArgs, context: &mut Context) -> Result<Outcome, Fail
     context.note(explain::in_force(&levels, &scope, Catalog::sha256()));
     for level in levels {
         context.note(summary(level, &scope));
+        if let Some(line) = explain::owners(level, &scope, &commands) {
+            context.note(line);
+        }
     }
     if only.is_none() {
         context.note(difference(&entries));

@@ -174,6 +174,25 @@ fn a09_protected_services_and_the_owners_rules_hold_on_the_machine() {
     let _ = std::fs::remove_file(&link);
 }
 
+#[test]
+fn a15_a_command_that_the_owner_takes_out_is_refused_and_not_offered() {
+    let mut site = site("DiagnosticsRepair");
+    assert_eq!(connect(&site, "Get-Process").code, 0, "the control");
+    let policy = r#"{ "commands": { "deny": ["Get-Process", "Stop-*"] } }"#;
+    std::fs::write(site.role(rs_cli::state::Role::Node).join("policy.json"), policy).expect("own folder");
+    site.agent = None;
+    site.start_agent();
+    site.connected();
+    for line in ["gps", "Stop-Service no-such-service"] {
+        let refused = connect(&site, line);
+        assert_eq!(refused.code, 3, "{line}: {}", refused.stderr);
+        assert!(refused.stderr.contains("by the owner of the node"), "{}", refused.stderr);
+    }
+    let listed = connect(&site, "Get-Command | Select-Object -ExpandProperty Name");
+    let has = |name: &str| listed.stdout.contains(name);
+    assert!(has("Get-Service") && has("Start-Service") && !has("Get-Process") && !has("Stop-Service"));
+}
+
 /// The one call that waits.
 #[track_caller]
 pub(crate) fn waiting(site: &Site) -> (Uuid, Value) {

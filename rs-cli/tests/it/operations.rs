@@ -61,6 +61,35 @@ fn a10_strict_read_only_is_the_default_and_says_what_it_takes_out() {
 }
 
 #[test]
+fn a15_what_the_owner_takes_out_is_listed_nowhere_and_said_before_consent() {
+    let machine = Machine::new();
+    machine.enable("Diagnostics");
+    let policy = machine.state().join("node/policy.json");
+    let listed = |name: &str| {
+        let run = machine.run("operations --access-level Diagnostics --output json");
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        let entries: Vec<Value> = serde_json::from_str(&run.stdout).expect("JSON");
+        let said = run.stderr.contains("takes out of Diagnostics: Get-Process, Get-VM,");
+        (entries.iter().any(|entry| entry["name"] == name), said)
+    };
+    assert_eq!(listed("Get-Process"), (true, false), "the control");
+    std::fs::write(&policy, r#"{ "commands": { "deny": ["get-process", "Get-VM*"] } }"#).expect("own folder");
+    assert_eq!(listed("Get-Process"), (false, true));
+    let asked = machine.run("enable --access-level Diagnostics --dry-run");
+    assert!(asked.stderr.contains("takes out of Diagnostics: Get-Process, Get-VM,"), "{}", asked.stderr);
+    // A rule that means nothing, or that would add, is no rule.
+    for wrong in [r#"{ "deny": ["Get-Proces"] }"#, r#"{ "allow": ["Invoke-Expression"] }"#] {
+        std::fs::write(&policy, format!(r#"{{ "commands": {wrong} }}"#)).expect("own folder");
+        let asked = machine.run("enable --access-level Diagnostics --dry-run");
+        assert!(
+            asked.code != 0 && asked.stderr.contains("the owner's policy cannot be used"),
+            "{}",
+            asked.stderr
+        );
+    }
+}
+
+#[test]
 fn a10_the_consent_in_force_decides_what_is_listed() {
     let machine = Machine::new();
     let grant = machine.enable(&format!("Diagnostics {PUBLISHED} --product azure-stack-hub-2206"));

@@ -17,7 +17,9 @@ use crate::operations::executor::RootPart;
 use crate::operations::executor::{Chunk, Executor, PowerShell, Running, Stream};
 use crate::operations::level_wish::{self, LevelWish};
 use crate::operations::wire::{Finish, Status};
-use crate::operations::{Catalog, Code, Context, Limits, Machine, OutputForm, Plan, Policy, offered};
+use crate::operations::{
+    Catalog, Code, CommandRules, Context, Limits, Machine, OutputForm, Plan, Policy, offered,
+};
 use crate::protocol::{Answer, Ask, Form, Offered, Planned, Refused};
 use crate::record::{ApprovalSubject, Digest, OutputData};
 
@@ -31,6 +33,7 @@ pub struct OperationsEngine {
     machine: Machine,
     policy: Policy,
     services: ServiceRules,
+    commands: CommandRules,
     limits: Limits,
     data: Option<DiagnosticData>,
 }
@@ -59,6 +62,7 @@ impl OperationsEngine {
             machine,
             policy,
             services: ServiceRules::default(),
+            commands: CommandRules::default(),
             limits,
             data: None,
         }
@@ -68,6 +72,12 @@ impl OperationsEngine {
     #[must_use]
     pub fn with_services(self, services: ServiceRules) -> Self {
         Self { services, ..self }
+    }
+
+    /// The same engine, without the commands that the owner takes out.
+    #[must_use]
+    pub fn with_commands(self, commands: CommandRules) -> Self {
+        Self { commands, ..self }
     }
 
     /// The same engine, able to make bundles of diagnostic data.
@@ -125,9 +135,9 @@ impl OperationsEngine {
         })?;
         let policy =
             Policy { strict_read_only: policy.strict_read_only || self.policy.strict_read_only, ..policy };
-        let services = self.services.clone();
+        let (services, commands) = (self.services.clone(), self.commands.clone());
         let (limits, machine) = (self.limits, self.machine());
-        Ok(Context { variant, policy, services, limits, machine, ..Context::new(rights.level) })
+        Ok(Context { variant, policy, services, commands, limits, machine, ..Context::new(rights.level) })
     }
 }
 

@@ -144,5 +144,6 @@ impl OfferedParameter {
 #[must_use]
 pub fn offered(context: &Context) -> Vec<Offered> {
     let permitted = context.catalog().permitted(context.level, context.policy);
+    let permitted = permitted.filter(|entry| !context.commands.take_out(&entry.name));
     permitted.map(|entry| Offered::of(entry, context)).collect()
 }

@@ -18,6 +18,7 @@ use super::language::{
     self, ARGUMENTS_MAX, Literal, LiteralKind, Number, Pipeline, STAGES_MAX, VALUE_CHARS_MAX,
 };
 use super::objects::Value;
+use super::own_rules::CommandRules;
 use super::refused::{Code, Refused};
 
 pub use self::limits::Limits;
@@ -63,6 +64,8 @@ pub struct Context {
     pub policy: Policy,
     /// Services that the owner protects.
     pub services: ServiceRules,
+    /// Commands that the owner takes out.
+    pub commands: CommandRules,
     /// What the machine has.
     pub machine: Machine,
     /// How results leave.
@@ -80,6 +83,7 @@ impl Context {
             level,
             policy: Policy::default(),
             services: ServiceRules::default(),
+            commands: CommandRules::default(),
             machine: Machine::current(),
             form: OutputForm::default(),
             limits: Limits::default(),
@@ -302,6 +306,9 @@ pub struct Plan {
     /// Services that the owner protects.
     #[serde(default, skip_serializing_if = "ServiceRules::is_empty")]
     pub services: ServiceRules,
+    /// Commands that the owner takes out.
+    #[serde(default, skip_serializing_if = "CommandRules::is_empty")]
+    pub commands: CommandRules,
     /// The source.
     pub call: Call,
     /// What follows it.
@@ -359,7 +366,8 @@ impl Plan {
     pub fn check(&self) -> Result<(), PlanMismatch> {
         let mismatch = |what: &str| PlanMismatch(what.to_owned());
         let entry = self.entry().ok_or_else(|| mismatch("unknown command"))?;
-        if !entry.permitted_at(self.level) || !self.policy.keeps(entry, self.level) {
+        let taken_out = self.commands.take_out(&entry.name);
+        if taken_out || !entry.permitted_at(self.level) || !self.policy.keeps(entry, self.level) {
             return Err(mismatch("command not permitted"));
         }
         let definition = entry.definition.ok_or_else(|| mismatch("command without definition"))?;
@@ -452,6 +460,7 @@ pub fn plan(line: &Pipeline, context: &Context) -> Result<Plan, Refused> {
         level: context.level,
         policy: context.policy,
         services: context.services.clone(),
+        commands: context.commands.clone(),
         call,
         stages,
         form: context.form,
@@ -477,6 +486,10 @@ fn permitted(command: &language::Command, context: &Context) -> Result<&'static 
         );
         return refuse(Code::NeedsRepair, message);
     }
+    if context.commands.take_out(&entry.name) {
+        let message = format!("{} is taken out of every level by the owner of the node", entry.name);
+        return refuse(Code::PolicyExcludes, message);
+    }
     if !context.policy.keeps(entry, context.level) {
         let message = format!("{} changes state, and the owner keeps Diagnostics read-only", entry.name);
         return refuse(Code::PolicyExcludes, message);
@@ -496,6 +509,7 @@ fn help_plan(entry: &Entry, context: &Context) -> Plan {
         level: context.level,
         policy: context.policy,
         services: context.services.clone(),
+        commands: context.commands.clone(),
         call: Call { command: String::from("Get-Help"), arguments },
         stages: Vec::new(),
         form: context.form,

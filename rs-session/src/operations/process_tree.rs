@@ -107,6 +107,9 @@ mod platform;
 #[cfg(all(target_os = "linux", feature = "driver", feature = "native"))]
 pub(super) use platform::{Proc, Table, pid};
 
+#[cfg(target_os = "linux")]
+pub(super) use platform::is_crowded;
+
 #[cfg(all(unix, not(target_os = "linux")))]
 mod platform {
     use rustix::process::{Pid, Signal, kill_process, kill_process_group};

@@ -233,7 +233,10 @@ fn nothing(_: &Plan, _: &mut dyn Sink) -> Result<(), ProviderError> {
 
 /// What a session permits.
 fn rights(plan: &Plan) -> impl Iterator<Item = &'static Entry> + use<> {
-    Catalog::of(plan.variant).permitted(plan.level, plan.policy)
+    let commands = plan.commands.clone();
+    Catalog::of(plan.variant)
+        .permitted(plan.level, plan.policy)
+        .filter(move |entry| !commands.take_out(&entry.name))
 }
 
 fn get_command(plan: &Plan, sink: &mut dyn Sink) -> Result<(), ProviderError> {

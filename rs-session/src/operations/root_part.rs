@@ -23,6 +23,7 @@ use uuid::Uuid;
 
 use super::Catalog;
 use super::critical::ServiceRules;
+use super::own_rules::CommandRules;
 use super::plan::{Plan, PlanMismatch, protected_service};
 use super::wire::PLAN_BYTES_MAX;
 
@@ -71,6 +72,9 @@ pub struct Warrant {
     /// What the owner had added to the protected services by then.
     #[serde(default)]
     pub services: ServiceRules,
+    /// What the owner had taken out by then.
+    #[serde(default)]
+    pub commands: CommandRules,
 }
 
 impl Warrant {
@@ -123,6 +127,9 @@ pub enum Unwarranted {
     /// Nothing that only root can do.
     #[error("{0} needs nothing that only root can do; the agent does it as its own user")]
     NotForRoot(String),
+    /// A command that the owner takes out.
+    #[error("{0} is taken out of every level by the owner of the node")]
+    TakenOut(String),
     /// A protected service.
     #[error("{name} {why} and is neither started nor stopped from a session")]
     Service {
@@ -180,6 +187,9 @@ pub fn judge(request: &Request, warrant: Option<&Warrant>, now: &Now) -> Result<
         return Err(Unwarranted::Scope);
     }
     plan.check()?;
+    if warrant.commands.take_out(plan.command()) {
+        return Err(Unwarranted::TakenOut(plan.command().to_owned()));
+    }
     if !takes(plan) {
         return Err(Unwarranted::NotForRoot(plan.command().to_owned()));
     }

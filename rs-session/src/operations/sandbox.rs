@@ -22,6 +22,9 @@
 //! | `dies-with-supervisor` | outliving the agent | |
 //! | `system-calls` | what is left of the kernel: sockets, programs, mounts, keys, modules, … (seccomp) | |
 //!
+//! The kernel does not count the processes of root, nor those of one operation where several run as one user. There the
+//! supervisor counts them, twenty times a second, and ends an operation that has more than its limit.
+//!
 //! An agent that is not root sets up `mount-namespace` in a namespace of users (`-of-own-users`); where the system permits
 //! none, an operation that talks to services does not run.
 //!
@@ -111,6 +114,12 @@ impl Confinement {
     #[must_use]
     pub fn has(&self, measure: &str) -> bool {
         platform::MEASURES.iter().any(|own| own.name == measure && own.is_set_up_for(self))
+    }
+
+    /// True unless this confinement goes without a measure, as the control of a test does.
+    #[cfg(unix)]
+    pub(super) fn keeps(&self, measure: &str) -> bool {
+        (self.keeps)(measure)
     }
 
     /// Names of the measures that would hold this operation in if the agent ran as root, and do not as it does not.

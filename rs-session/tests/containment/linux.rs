@@ -51,6 +51,10 @@ pub(crate) fn main() -> ExitCode {
         "calls-only" => worker::run_confined(&hostile(), |plan| {
             Confinement::of(plan).keeping(|measure| measure == "system-calls")
         }),
+        // Nothing but the limit of processes keeps it from starting some.
+        "crowd" => worker::run_confined(&hostile(), |plan| {
+            Confinement::of(plan).keeping(|measure| measure == "limit-processes")
+        }),
         "plain-worker" => worker::run(),
         "open-worker" => worker::run_confined(&Registry::default(), open),
         "--list" => ExitCode::SUCCESS,
@@ -93,6 +97,7 @@ const TESTS: &[Test] = &[
     ("sec22_control_without_its_own_view_such_an_agent_reaches_sockets", nobody::sockets_without),
     ("sec22_an_agent_without_rights_claims_no_more_than_is_in_force", nobody::claims),
     ("a13_an_agent_without_rights_leaves_no_process_behind", nobody::nothing_stays),
+    ("sec46_an_operation_that_starts_processes_without_end_is_ended", nobody::no_crowd),
     ("sec22_start_costs", start_costs),
 ];
 
@@ -137,6 +142,7 @@ fn attempt(_: &Plan, sink: &mut dyn Sink) -> Result<(), ProviderError> {
             Err(error) => format!("held: {error}"),
         },
         None if number == nobody::STAY_BEHIND => nobody::stay_behind(),
+        None if number == nobody::RUNAWAY => nobody::run_away(),
         None => about_itself(),
     };
     sink.emit(said.into())?;

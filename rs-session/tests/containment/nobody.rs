@@ -8,6 +8,12 @@ const NOBODY: &str = "65534";
 pub(super) const ASKS: &str = "nobody-asks";
 /// Number of an attempt that leaves a process behind and says its number.
 pub(super) const STAY_BEHIND: usize = usize::MAX - 1;
+/// Number of an attempt that starts more and more processes.
+pub(super) const RUNAWAY: usize = usize::MAX - 2;
+/// Processes that a runaway starts: far more than the limit, and no more than this machine can take.
+const RUNAWAY_PROCESSES: usize = 300;
+/// How long a runaway stays.
+const RUNAWAY_STAYS: Duration = Duration::from_secs(3);
 /// Attempts that have to get through as nobody with enforcement off, of a hundred: the rest is what only root may anyway.
 const CONTROL_PERCENT: usize = 50;
 /// What only root can set up.
@@ -66,6 +72,18 @@ pub(super) fn stay_behind() -> String {
     number
 }
 
+/// Starts processes that only wait, and says how many it could have at once.
+pub(super) fn run_away() -> String {
+    let sleep = || Command::new("/bin/sleep").arg("600").stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+    let mut had = Vec::new();
+    while had.len() < RUNAWAY_PROCESSES {
+        let Ok(child) = sleep() else { break };
+        had.push(child);
+    }
+    std::thread::sleep(RUNAWAY_STAYS);
+    had.len().to_string()
+}
+
 fn is_alive(process: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
@@ -85,6 +103,29 @@ pub(super) fn sockets_without() {
     let reached =
         |mode: &str| one(&|state, plan| nobody.run(mode, state, &plan), level, line, number).is_some();
     assert!(!reached("held") && reached("all-sockets"), "{line}");
+}
+
+/// Who starts processes without end is ended: by the kernel where it has a user of its own, by its supervisor elsewhere.
+pub(super) fn no_crowd() {
+    let (nobody, stage) = (Nobody::new(), Stage::new());
+    let state = stage.order(RUNAWAY);
+    let (level, line) = super::COMMANDS[super::COMMANDS.len() - 1];
+    let as_root: Run<'_> = &|state, plan| run("crowd", state, plan);
+    let as_nobody: Run<'_> = &|state, plan| nobody.run("crowd", state, &plan);
+    for (who, run) in [("root", as_root), ("nobody", as_nobody)] {
+        let (text, finish) = run(&state, plan(level, line));
+        assert_eq!((text.as_str(), finish.status), ("", Status::Fault), "{who}: {finish:?}");
+        assert!(finish.message.contains("the limit of processes is reached"), "{who}: {finish:?}");
+        assert!(finish.killed.is_none_or(|killed| killed.complete), "{who}: {finish:?}");
+    }
+    // The control: nothing else keeps it from that.
+    for (who, mode) in [("root", "open"), ("nobody", "open")] {
+        let (text, finish) = match who {
+            "root" => run(mode, &state, plan(level, line)),
+            _ => nobody.run(mode, &state, &plan(level, line)),
+        };
+        assert_eq!(text.trim(), RUNAWAY_PROCESSES.to_string(), "{who}: {finish:?}");
+    }
 }
 
 pub(super) fn through_without() {

@@ -276,7 +276,8 @@ fn raised(
     let active = &raise.active;
     let left = chrono::TimeDelta::from_std(active.remaining(&context.clock.now())).unwrap_or_default();
     context.show(Terms::azure_local().text().trim_end())?;
-    context.show(format!("\n{}\n", explain::level(raise.level, &active.scope)))?;
+    let permits = explain::level_here(raise.level, &active.scope, context)?;
+    context.show(format!("\n{permits}\n"))?;
     context.show(format!(
         "{}.\nThe access ends at {}, in {}.\n",
         pending.summary,

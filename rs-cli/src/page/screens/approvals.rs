@@ -127,6 +127,10 @@ fn id(text: &str) -> Result<Uuid, Failure> {
 pub(in crate::page) fn show(text: &str, call: &mut Call<'_>) -> Result<Reply, Failure> {
     let pending = approvals::waiting(id(text)?, call.context)?;
     let raise = approvals::raise_of(&pending, call.context)?;
+    let permits = match &raise {
+        Some(raise) => grant::permits(raise.level, &raise.active.scope, call.context)?,
+        None => html! {},
+    };
     let terms = Terms::azure_local();
     let action = format!("/approvals/{}/approve", pending.approval_id);
     let body = html! {
@@ -139,10 +143,10 @@ pub(in crate::page) fn show(text: &str, call: &mut Call<'_>) -> Result<Reply, Fa
                     (view::time(raise.active.expires_at())) "; that end is not moved." }
             }
         }
-        @if let Some(raise) = &raise {
+        @if raise.is_some() {
             section.card aria-labelledby="permits" {
                 h2 #permits { "What this permits" }
-                (grant::permits(raise.level, &raise.active.scope))
+                (permits)
             }
             section.card aria-labelledby="terms" {
                 h2 #terms { "Terms and conditions" }

@@ -13,6 +13,7 @@ use crate::commands::enable::{self, Choice};
 use crate::context::Context;
 use crate::outcome::{ErrorCode, Failure};
 use crate::output::safe;
+use crate::owner_policy::OwnerPolicy;
 use crate::page::form::{Form, invalid};
 use crate::page::route::{Call, Reply};
 use crate::page::view::{self, Screen};
@@ -170,6 +171,7 @@ pub(in crate::page) fn review(call: &mut Call<'_>) -> Result<Reply, Failure> {
         enable::state_of(number, call.context)?;
     }
     let terms = Terms::azure_local();
+    let permits = permits(choice.level, &choice.scope, call.context)?;
     let body = html! {
         h1 { "Before you agree" }
         section.card aria-labelledby="chosen" {
@@ -185,7 +187,7 @@ pub(in crate::page) fn review(call: &mut Call<'_>) -> Result<Reply, Failure> {
         }
         section.card aria-labelledby="permits" {
             h2 #permits { "What this permits" }
-            (permits(choice.level, &choice.scope))
+            (permits)
         }
         section.card aria-labelledby="terms" {
             h2 #terms { "Terms and conditions" }
@@ -253,11 +255,17 @@ fn period(minutes: Minutes) -> String {
 }
 
 /// Everything that a level permits: in words as the command says it, then by name, what does more than read first.
-pub(super) fn permits(level: AccessLevel, scope: &Scope) -> Markup {
-    let (only_reads, does_more): (Vec<&Entry>, Vec<&Entry>) =
-        explain::permitted(level, scope).partition(|entry| marks(entry).is_empty());
-    let words = explain::level(level, scope);
-    html! {
+///
+/// # Errors
+///
+/// As [`explain::level_here`].
+pub(super) fn permits(level: AccessLevel, scope: &Scope, context: &Context) -> Result<Markup, Failure> {
+    let words = explain::level_here(level, scope, context)?;
+    let commands = OwnerPolicy::read(&context.state.role(Role::Node))?.commands;
+    let (only_reads, does_more): (Vec<&Entry>, Vec<&Entry>) = explain::permitted(level, scope)
+        .filter(|entry| !commands.take_out(&entry.name))
+        .partition(|entry| marks(entry).is_empty());
+    Ok(html! {
         @for line in words.lines().filter(|line| !line.starts_with("The list:")) { p { (safe(line)) } }
         @if !does_more.is_empty() {
             h3 { (does_more.len()) " commands do more than read" }
@@ -267,7 +275,7 @@ pub(super) fn permits(level: AccessLevel, scope: &Scope) -> Markup {
             summary { (only_reads.len()) " commands read only" }
             ul.commands { @for entry in only_reads { (command(entry)) } }
         }
-    }
+    })
 }
 
 fn command(entry: &Entry) -> Markup {

@@ -240,6 +240,10 @@ fn fault(code: Option<i32>, why: String) -> Finish {
     /// SIGXCPU, the signal at the end of the permitted processor time; on Windows ERROR_NOT_ENOUGH_QUOTA.
     const PROCESSOR_TIME: i32 = if cfg!(windows) { 1816 } else { 128 + 24 };
     match code {
+        #[cfg(unix)]
+        Some(code) if code == i32::from(crate::operations::worker::CROWDED) => {
+            Finish::new(Status::Fault, "the limit of processes is reached")
+        }
         Some(PROCESSOR_TIME) => Finish::new(Status::TimeLimit, "the processor time limit is reached"),
         Some(code) if cfg!(unix) && code > 128 => {
             Finish::new(Status::Fault, format!("the worker was ended by signal {}", code - 128))

@@ -18,7 +18,7 @@ pub struct Limits {
     pub memory_bytes: u64,
     /// Open files. Default 256, 8 to 65 536.
     pub files: u32,
-    /// Processes and threads; it does not bind operations that have to run as root. Default 64, 1 to 4096.
+    /// Processes and threads. Default 64, 1 to 4096.
     pub processes: u32,
 }
 

@@ -37,8 +37,9 @@ pub(super) fn unknown_command(name: &str, context: &Context) -> String {
     if let Some((_, why)) = ELSEWHERE.iter().find(|(own, _)| own.eq_ignore_ascii_case(name)) {
         return format!("{name} is not permitted at any level: {why}");
     }
+    let permitted = context.catalog().permitted(context.level, context.policy);
     let permitted =
-        context.catalog().permitted(context.level, context.policy).map(|entry| entry.name.as_str());
+        permitted.map(|entry| entry.name.as_str()).filter(|name| !context.commands.take_out(name));
     match nearest(name, permitted) {
         Some(near) => format!("{name} is not permitted at any level; did you mean {near}?"),
         None => format!("{name} is not permitted at any level; Get-Command lists what is"),

@@ -38,6 +38,25 @@ pub(in crate::operations) trait Table {
     fn kill_group(&self, group: u32);
 }
 
+/// True if more than so many processes and threads are below a process. Where the kernel names no children, it is false.
+pub(in crate::operations) fn is_crowded(root: u32, most: u32) -> bool {
+    let entries = |path: String| fs::read_dir(path).into_iter().flatten().flatten();
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    let (mut processes, mut threads, mut at) = (vec![root], 0, 0);
+    while let Some(process) = processes.get(at).copied() {
+        at += 1;
+        for thread in entries(format!("/proc/{process}/task")) {
+            threads += usize::from(process != root);
+            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            processes.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+        }
+        if threads.max(processes.len() - 1) > most {
+            return true;
+        }
+    }
+    false
+}
+
 /// Rounds of looking and killing.
 pub(super) struct Hunt<T = Proc> {
     table: T,

@@ -31,7 +31,7 @@ fn warrant(level: AccessLevel, clock: &ManualClock) -> Warrant {
         requested: clock.now(),
     };
     let grant = Grant::new(GrantId::new(Uuid::from_u128(1)), &consent, &clock.now()).unwrap();
-    Warrant { grant, services: ServiceRules::default() }
+    Warrant { grant, services: ServiceRules::default(), commands: CommandRules::default() }
 }
 
 fn plan(line: &str) -> Plan {
@@ -162,6 +162,18 @@ fn a09_what_the_owner_protected_is_protected_by_root_too() {
     assert!(matches!(refused, Err(Unwarranted::Service { .. })), "{refused:?}");
     assert_eq!(verdict(&request("Stop-Service web"), &narrowed, &clock), Ok(()));
     assert_eq!(verdict(&request("Stop-Service cron"), &repair, &clock), Ok(()), "the control");
+    // What was taken out, too, and the plan that root carries out has root's own rules beside those that came with it.
+    let commands: CommandRules = serde_json::from_str(r#"{ "deny": ["Stop-*"] }"#).unwrap();
+    let smaller = Warrant { commands, ..repair };
+    let refused = verdict(&request("Stop-Service cron"), &smaller, &clock);
+    assert_eq!(refused, Err(Unwarranted::TakenOut("Stop-Service".to_owned())));
+    assert_eq!(verdict(&request("Start-Service cron"), &smaller, &clock), Ok(()));
+    let mut asked = request("Stop-Service web");
+    asked.plan.services = serde_json::from_str(r#"{ "deny": ["mail"] }"#).unwrap();
+    let carried_out = narrowed.plan(&asked).services;
+    for name in ["cron", "mail"] {
+        assert!(carried_out.refusal(name).is_some(), "{name}");
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub(super) fn supervise(confine: impl Fn(&Plan) -> Confinement) -> io::Result<Ex
     let plan = read_plan()?;
     let confinement = confine(&parse(&plan)?);
     // Before the worker's namespace is made, as this process cannot have another thread after that.
-    watch_lifeline(mark.clone());
+    watch(mark.clone(), crowd(&confinement));
     if let Err(error) = sandbox::prepare_supervisor(&confinement) {
         return say(&Finish::new(Status::Sandbox, error.to_string()));
     }
@@ -68,18 +68,53 @@ fn own_program() -> io::Result<PathBuf> {
     Ok(if cfg!(target_os = "linux") && !program.exists() { PathBuf::from("/proc/self/exe") } else { program })
 }
 
-/// Ends the tree and this process when standard input ends or speaks again.
-fn watch_lifeline(mark: String) {
+/// Most processes and threads below this one, where the kernel does not hold the operation to them by its user, and it may
+/// start any.
+fn crowd(confinement: &Confinement) -> Option<u32> {
+    let starts = !confinement.needs.programs.is_empty() && !confinement.has("limit-processes");
+    (cfg!(target_os = "linux") && starts && confinement.keeps("limit-processes"))
+        .then_some(confinement.limits.processes)
+}
+
+/// Ends the tree and this process when standard input ends or speaks again, or when there are more than `most` below.
+fn watch(mark: String, most: Option<u32>) {
     std::thread::spawn(move || {
-        let _ = io::stdin().lock().read(&mut [0; 1]);
+        let code = until_over(most);
         HUNTING.store(true, Ordering::SeqCst);
         process_tree::kill(std::process::id(), &mark, false);
-        std::process::exit(i32::from(LIFELINE_CUT));
+        std::process::exit(i32::from(code));
     });
 }
 
+/// Returns the exit code when one of both has come about.
+fn until_over(most: Option<u32>) -> u8 {
+    #[cfg(target_os = "linux")]
+    if let Some(most) = most {
+        use rustix::event::{PollFd, PollFlags, poll};
+        let input = io::stdin();
+        loop {
+            let mut ends = [PollFd::new(&input, PollFlags::IN)];
+            match poll(&mut ends, Some(&LOOK_AT_CROWD)) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) | Err(_) => break,
+            }
+            if process_tree::is_crowded(std::process::id(), most) {
+                return CROWDED;
+            }
+        }
+    }
+    let _ = most;
+    let _ = io::stdin().lock().read(&mut [0; 1]);
+    LIFELINE_CUT
+}
+
+/// How often the number of processes is looked at: every 50 milliseconds.
+#[cfg(target_os = "linux")]
+const LOOK_AT_CROWD: rustix::time::Timespec = rustix::time::Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 /// Exit code of a supervisor whose starter is gone.
 const LIFELINE_CUT: u8 = 3;
+/// Exit code of a supervisor whose operation had more processes than it may.
+pub(in crate::operations) const CROWDED: u8 = 4;
 
 #[cfg(target_os = "linux")]
 fn become_reaper() -> io::Result<()> {
