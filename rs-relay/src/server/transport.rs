@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustls::{ServerConfig, ServerConnection};
 use secrecy::SecretString;
-use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, ToSocketAddrs};
 use tokio_rustls::TlsAcceptor;
 
 use super::certificates::Certificate;
@@ -75,7 +75,7 @@ impl TlsTransport {
         let certificate = Certificate::new(certificate_pem, key_pem, &provider)?;
         let config = server_config(&certificate, provider)?;
         let shown = format!("{address:?}");
-        let listener = TcpListener::bind(address).await;
+        let listener = listen(address).await;
         let listener = listener.map_err(|source| TlsTransportError::Bind { address: shown, source })?;
         Ok(Self { certificate: Some(certificate), ..Self::new(listener, Arc::new(config)) })
     }
@@ -100,6 +100,31 @@ impl TlsTransport {
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
+}
+
+/// Connections that the system holds until they are accepted. When there are more it drops their first packets, which are
+/// sent again after a second; the usual 1,024 are not enough for a flood. Linux allows 4,096 unless told otherwise.
+const BACKLOG: u32 = 4096;
+
+/// As [`TcpListener::bind`], with a larger backlog.
+async fn listen(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
+    let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
+    for address in tokio::net::lookup_host(address).await? {
+        match listen_at(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // On Windows this would let others take the port.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 fn server_config(
