@@ -223,7 +223,12 @@ impl Socket {
             self.flush().await
         })
         .await;
-        super::end(self.io).await;
+        super::end(self.into_io()).await;
+    }
+
+    /// The stream alone: what was read and collected is given back, since a peer may take its time to go.
+    fn into_io(self) -> BoxedStream {
+        self.io
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, SocketError>> {
