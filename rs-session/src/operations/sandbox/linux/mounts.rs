@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::CWD;
+use rustix::io::Errno;
 use rustix::mount::{
     MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_change, move_mount,
     open_tree,
@@ -61,7 +62,8 @@ fn is_below(path: &str, directory: &str) -> bool {
     Path::new(path).starts_with(directory) && path != directory
 }
 
-/// Puts an empty directory over `directory`, with those of the paths below it that exist.
+/// Puts an empty directory over `directory`, with those of the paths below it that exist. One that went away since it was
+/// listed holds nothing to hide.
 fn replace(directory: &str, shown: &[&str]) -> Result<(), String> {
     let mut kept: Vec<(&str, bool, OwnedFd)> = Vec::new();
     for path in shown.iter().filter(|path| Path::new(path).exists()) {
@@ -71,7 +73,10 @@ fn replace(directory: &str, shown: &[&str]) -> Result<(), String> {
         kept.push((path, Path::new(path).is_dir(), tree));
     }
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    mount("none", directory, "tmpfs", flags, c"mode=0755,size=64k").map_err(|error| at(directory, error))?;
+    match mount("none", directory, "tmpfs", flags, c"mode=0755,size=64k") {
+        Err(Errno::NOENT) => return Ok(()),
+        mounted => mounted.map_err(|error| at(directory, error))?,
+    }
     for (path, is_directory, tree) in kept {
         make_place(Path::new(path), is_directory).map_err(|error| at(path, error))?;
         move_mount(tree, "", CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
@@ -89,4 +94,20 @@ fn make_place(path: &Path, is_directory: bool) -> std::io::Result<()> {
         fs::create_dir_all(parent)?;
     }
     if path.exists() { Ok(()) } else { fs::write(path, b"") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_went_away_keeps_nothing_from_running() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let gone = directory.path().join("gone");
+        assert_eq!(replace(gone.to_str().expect("text"), &[]), Ok(()));
+        // Any other reason does: what cannot be hidden is in view.
+        let file = directory.path().join("file");
+        fs::write(&file, "").expect("own directory");
+        replace(file.to_str().expect("text"), &[]).expect_err("no directory");
+    }
 }
