@@ -141,15 +141,12 @@ impl Ends {
     }
 }
 
-/// What a shell with job control and the terminal tell: to stop for a while (Ctrl-Z comes as a key, `kill -TSTP` as this), to
-/// go on, and that the terminal has another size.
+/// What a shell with job control tells: to stop for a while (Ctrl-Z comes as a key, `kill -TSTP` as this), and to go on.
 pub(crate) struct JobSignals {
     #[cfg(unix)]
     suspends: Option<tokio::signal::unix::Signal>,
     #[cfg(unix)]
     resumes: Option<tokio::signal::unix::Signal>,
-    #[cfg(unix)]
-    resizes: Option<tokio::signal::unix::Signal>,
 }
 
 impl JobSignals {
@@ -159,11 +156,7 @@ impl JobSignals {
         {
             use tokio::signal::unix::{SignalKind, signal};
             let of = |kind: rustix::process::Signal| signal(SignalKind::from_raw(kind.as_raw())).ok();
-            Self {
-                suspends: of(rustix::process::Signal::TSTP),
-                resumes: of(rustix::process::Signal::CONT),
-                resizes: of(rustix::process::Signal::WINCH),
-            }
+            Self { suspends: of(rustix::process::Signal::TSTP), resumes: of(rustix::process::Signal::CONT) }
         }
         #[cfg(not(unix))]
         Self {}
@@ -181,8 +174,6 @@ impl JobSignals {
                 Poll::Ready(Job::Suspended)
             } else if is_ready(&mut self.resumes, context) {
                 Poll::Ready(Job::Resumed)
-            } else if is_ready(&mut self.resizes, context) {
-                Poll::Ready(Job::Resized)
             } else {
                 Poll::Pending
             }
@@ -201,8 +192,6 @@ pub(crate) enum Job {
     Suspended,
     /// To go on.
     Resumed,
-    /// The terminal has another size.
-    Resized,
 }
 
 /// Wishes to read settings again: SIGHUP, where there is one.

@@ -19,6 +19,9 @@ use super::frame::{Frame, Line, Size, Style};
 use crate::output::columns;
 use crate::signals::{Job, JobSignals, Stops};
 
+/// How long it is quiet before keys are taken. Not zero: so short a look finds nothing, whatever was typed.
+const SETTLE: Duration = Duration::from_millis(20);
+
 /// A key, as far as views know keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Key {
@@ -87,7 +90,7 @@ impl RawKeys {
         restore_on_panic();
         terminal::enable_raw_mode()?;
         // What was typed before there was anything to answer is no answer.
-        while crossterm::event::poll(Duration::ZERO)? {
+        while crossterm::event::poll(SETTLE)? {
             crossterm::event::read()?;
         }
         Ok(Self(EventStream::new()))
@@ -249,8 +252,6 @@ impl Screen {
                 () = self.stops.next() => return Ok(Event::Stop),
                 job = self.jobs.next() => return match job {
                     Job::Suspended => self.suspend().await,
-                    // Heard here too, since one that comes together with a key is not among the events.
-                    Job::Resized => Ok(Event::Redraw),
                     // Stopped and woken without our knowledge: what the terminal is now is for the shell to know.
                     Job::Resumed => {
                         give_back();

@@ -12,6 +12,9 @@ use crate::story::Story;
 use crate::terminal::Terminal;
 
 /// Twenty lines, each with its output, a second apart from each other.
+/// Times that a size and keys come together: with a source of events that loses keys then, a run loses some.
+const ROUNDS_OF_SIZES: usize = 300;
+
 fn long() -> Story {
     let mut story = Story::begin();
     for line in 0..20 {
@@ -126,6 +129,23 @@ fn u13_views_fit_a_narrow_terminal_and_follow_its_size() {
     replay.types("/日本語 7\r");
     let screen = replay.shows("is in the marked line");
     assert!(screen.contains("日本語 7"), "{screen}");
+    leave(replay);
+}
+
+#[test]
+fn keys_that_come_together_with_a_new_size_are_heard() {
+    let machine = machine(&long());
+    let mut replay = view(&machine, &format!("session replay {ID} --speed 1000"), 80, 24);
+    replay.shows("AT THE END");
+    for round in 0..ROUNDS_OF_SIZES {
+        let number = round % 10;
+        replay.resize(if round % 2 == 0 { 100 } else { 80 }, 24);
+        replay.types(&format!("/second {number}\r"));
+        let screen = replay.shows("is in the marked line");
+        assert!(screen.contains(&format!("second {number}")), "{screen}");
+        replay.types("9");
+        replay.until("it goes on", |screen| !screen.contents().contains("marked line"));
+    }
     leave(replay);
 }
 
