@@ -1,11 +1,12 @@
 //! Large reads below TLS.
 //!
 //! rustls asks for 4 KiB at a time, which is a quarter of a record. Under a connection that moves much this reads 64 KiB
-//! with one system call and hands them out piece by piece. A quiet connection has no buffer: it gets one when a read was
-//! filled to the brim, and gives it back after some reads in a row that would have done without.
+//! with one system call and hands them out piece by piece. Only what was read and not handed out has a buffer: a peer that
+//! sends much and then nothing costs none. Buffers that are not in use are kept for the next read of whatever connection.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -16,23 +17,42 @@ const BUFFER_BYTES: usize = 64 * 1024;
 /// What the layer above asks for at once, and what a quiet connection is content with.
 const SMALL_BYTES: usize = 4 * 1024;
 
-/// Small reads in a row after which a buffer is given back.
+/// Small reads in a row after which a connection counts as quiet.
 const SMALL_READS_MAX: u32 = 4;
+
+/// Buffers that are kept while they are not in use: 2 MiB.
+const SPARE_MAX: usize = 32;
+
+static SPARE: Mutex<Vec<Box<[u8]>>> = Mutex::new(Vec::new());
+
+fn take_buffer() -> Box<[u8]> {
+    let spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    spare.unwrap_or_else(|| vec![0; BUFFER_BYTES].into())
+}
+
+fn give_back(buffer: Box<[u8]>) {
+    if buffer.len() == BUFFER_BYTES {
+        let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < SPARE_MAX {
+            spare.push(buffer);
+        }
+    }
+}
 
 /// A stream that reads far ahead while much comes, for use below TLS.
 ///
 /// rustls reads 4 KiB at a time, a quarter of a record; with this between TLS and TCP the system is asked less often. It
-/// holds 64 KiB while much comes, and nothing on quiet connections. Writing goes straight through.
+/// holds up to 64 KiB that were read and not handed out yet, and no buffer otherwise. Writing goes straight through.
 #[derive(Debug)]
 pub struct ReadAhead<S> {
     io: S,
-    /// Empty while the connection is quiet.
+    /// Empty when all is handed out.
     buffer: Box<[u8]>,
     /// What was read and not handed out yet.
     start: usize,
     end: usize,
-    /// Whether the last read took all that fitted, so that there is probably more.
-    brimful: bool,
+    /// Whether the last read took all that fitted, or one before it and few were small since: there is probably more.
+    busy: bool,
     /// Small reads in a row.
     small: u32,
 }
@@ -41,19 +61,29 @@ impl<S> ReadAhead<S> {
     /// Around a stream. Nothing is allocated yet.
     #[must_use]
     pub fn new(io: S) -> Self {
-        Self { io, buffer: Box::default(), start: 0, end: 0, brimful: false, small: 0 }
+        Self::behind(Vec::new(), io)
+    }
+
+    /// Behind bytes that were read already and are handed out first.
+    pub(crate) fn behind(early: Vec<u8>, io: S) -> Self {
+        let end = early.len();
+        Self { io, buffer: early.into(), start: 0, end, busy: false, small: 0 }
     }
 }
 
 impl<S: AsyncRead + Unpin> ReadAhead<S> {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.buffer.is_empty() {
-            self.buffer = vec![0; BUFFER_BYTES].into();
+        let mut buffer = take_buffer();
+        let mut free = ReadBuf::new(&mut buffer);
+        let polled = Pin::new(&mut self.io).poll_read(cx, &mut free);
+        let filled = free.filled().len();
+        if filled == 0 {
+            give_back(buffer);
+            return polled;
         }
-        let mut free = ReadBuf::new(&mut self.buffer);
-        ready!(Pin::new(&mut self.io).poll_read(cx, &mut free))?;
-        (self.start, self.end) = (0, free.filled().len());
-        self.small = if self.end <= SMALL_BYTES { self.small + 1 } else { 0 };
+        (self.buffer, self.start, self.end) = (buffer, 0, filled);
+        self.small = if filled <= SMALL_BYTES { self.small + 1 } else { 0 };
+        self.busy = self.small < SMALL_READS_MAX;
         Poll::Ready(Ok(()))
     }
 
@@ -61,9 +91,9 @@ impl<S: AsyncRead + Unpin> ReadAhead<S> {
         let count = (self.end - self.start).min(buf.remaining());
         buf.put_slice(&self.buffer[self.start..self.start + count]);
         self.start += count;
-        if self.start == self.end && self.small >= SMALL_READS_MAX {
-            self.buffer = Box::default();
-            (self.brimful, self.small) = (false, 0);
+        if self.start == self.end {
+            give_back(std::mem::take(&mut self.buffer));
+            (self.start, self.end) = (0, 0);
         }
     }
 }
@@ -76,11 +106,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for ReadAhead<S> {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.start == this.end {
-            let large = this.brimful || !this.buffer.is_empty();
-            if !large || buf.remaining() >= BUFFER_BYTES {
+            if !this.busy || buf.remaining() >= BUFFER_BYTES {
                 let (before, asked) = (buf.filled().len(), buf.remaining());
                 ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
-                this.brimful = asked > 0 && buf.filled().len() - before == asked;
+                this.busy = asked > 0 && buf.filled().len() - before == asked;
+                this.small = 0;
                 return Poll::Ready(Ok(()));
             }
             ready!(this.poll_fill(cx))?;
@@ -141,23 +171,41 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_busy_connections_have_a_buffer() {
+    async fn only_what_is_not_handed_out_has_a_buffer() {
         let (near, mut far) = duplex(1 << 20);
         let mut stream = ReadAhead::new(near);
         let mut buffer = [0; SMALL_BYTES];
         tokio::io::AsyncWriteExt::write_all(&mut far, &[1; 100]).await.unwrap();
         assert_eq!(stream.read(&mut buffer).await.unwrap(), 100);
-        assert!(stream.buffer.is_empty(), "quiet");
+        assert!(stream.buffer.is_empty() && !stream.busy, "quiet");
         tokio::io::AsyncWriteExt::write_all(&mut far, &[1; 3 * SMALL_BYTES]).await.unwrap();
-        for _ in 0..3 {
+        for left in [0, SMALL_BYTES, 0] {
             assert_eq!(stream.read(&mut buffer).await.unwrap(), SMALL_BYTES);
+            assert_eq!(stream.end - stream.start, left, "the rest was read at once");
+            assert_eq!(stream.buffer.len(), if left == 0 { 0 } else { BUFFER_BYTES });
         }
-        assert_eq!(stream.buffer.len(), BUFFER_BYTES, "busy");
-        for left in (0..SMALL_READS_MAX).rev() {
-            assert!(!stream.buffer.is_empty(), "{left}");
+        for _ in 0..SMALL_READS_MAX {
+            assert!(stream.busy);
             tokio::io::AsyncWriteExt::write_all(&mut far, &[1; 10]).await.unwrap();
             assert_eq!(stream.read(&mut buffer).await.unwrap(), 10);
         }
-        assert!(stream.buffer.is_empty(), "quiet again");
+        assert!(stream.buffer.is_empty() && !stream.busy, "quiet again");
+    }
+
+    #[tokio::test]
+    async fn what_was_read_before_comes_first_and_is_given_back() {
+        let mut stream = ReadAhead::behind(vec![1; 10], Cursor::new(vec![2; 10]));
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).await.unwrap();
+        assert_eq!(all, [[1; 10], [2; 10]].concat());
+        assert!(stream.buffer.is_empty());
+    }
+
+    #[test]
+    fn buffers_that_are_kept_are_few() {
+        for _ in 0..2 * SPARE_MAX {
+            give_back(vec![0; BUFFER_BYTES].into());
+        }
+        assert!(SPARE.lock().unwrap().len() <= SPARE_MAX);
     }
 }
