@@ -69,6 +69,9 @@ pub struct ServeArgs {
     /// at least].
     #[arg(long, value_name = "NUMBER", env = "REMOTE_SUPPORT_HANDSHAKES_AT_ONCE")]
     pub handshakes_at_once: Option<NonZeroUsize>,
+    /// Takes away the bounds on what strangers cost, as the control of tests.
+    #[arg(long, hide = true)]
+    pub without_bounds: bool,
     /// How events are written to standard error.
     #[arg(long, value_enum, ignore_case = true, default_value = "text", env = "REMOTE_SUPPORT_LOG_FORMAT")]
     pub log_format: LogFormat,
@@ -221,6 +224,7 @@ impl RunningRelay {
             admin_listen: None,
             drain_seconds: 10,
             handshakes_at_once: None,
+            without_bounds: false,
             log_format: LogFormat::Text,
         };
         Self::start_with(state, &args).await
@@ -267,7 +271,7 @@ impl RunningRelay {
             Some(settings) => settings,
             None => source.settings(&folder)?,
         };
-        let server = server(settings, args.handshakes_at_once)?;
+        let server = server(settings, args)?;
         if let Some(address) = args.admin_listen {
             let listener = tokio::net::TcpListener::bind(address).await.map_err(|error| {
                 Failure::new(ErrorCode::Unreachable, "the relay cannot listen for its operators")
@@ -335,15 +339,15 @@ impl RunningRelay {
     }
 }
 
-fn server(
-    settings: Vec<NamespaceSettings>,
-    handshakes_at_once: Option<NonZeroUsize>,
-) -> Result<RelayServer, Failure> {
+fn server(settings: Vec<NamespaceSettings>, args: &ServeArgs) -> Result<RelayServer, Failure> {
     let mut settings = settings.into_iter();
     let first = settings.next().ok_or_else(|| Failure::new(ErrorCode::Internal, "no namespace"))?;
     let mut builder = RelayServer::with_namespace(first);
-    if let Some(turns) = handshakes_at_once {
+    if let Some(turns) = args.handshakes_at_once {
         builder = builder.handshakes_at_once(turns);
+    }
+    if args.without_bounds {
+        builder = builder.dangerous_without_bounds();
     }
     settings.fold(builder, rs_relay::server::RelayServerBuilder::namespace).build().map_err(unusable)
 }

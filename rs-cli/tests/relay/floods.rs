@@ -2,14 +2,16 @@
 //! source addresses, and what good clients notice of them.
 //!
 //! Without `FLOOD` nothing here depends on how fast the machine is: good clients get through, memory is bounded, nothing
-//! panics. With `FLOOD`, the size, times are judged as well, beside a control: the same relay with as many turns as
-//! handshakes, which is first come, first served. `scripts/relay-trials floods` does that with 2,000 and the release build.
+//! panics. With `FLOOD`, the size, times are judged as well, and each flood has a control: the same relay with its bounds
+//! switched off breaks one of those that are promised. `scripts/relay-trials floods` does that with 2,000 and the release build.
 //!
-//! The flood has a thread and a runtime of its own. On a machine with two cores its own work would be most of what good
+//! A flood is a process of its own: this program once more. On a machine with two cores its own work would be most of what good
 //! clients notice, so handshakes that are never finished are replayed from one record, which costs the flood next to nothing,
 //! and what needs TLS on the flood's side runs at the lowest priority.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -17,7 +19,6 @@ use std::time::{Duration, Instant};
 use rs_relay::proto::frame::{Kind, Opcode, append_frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::process::{KEY, LONG, Relay, soon};
@@ -28,8 +29,11 @@ const MEMORY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Source addresses of a flood: 127.0.0.2 and those behind it.
 const SOURCES: usize = 16;
 
-/// A relay that serves handshakes in the order of their coming.
-const FIRST_COME: [&str; 2] = ["--handshakes-at-once", "1000000"];
+/// The control: a relay that serves handshakes in the order of their coming and bounds nothing that strangers cost.
+const UNBOUNDED: [&str; 3] = ["--without-bounds", "--handshakes-at-once", "1000000"];
+
+/// Where a flood tells how it gets on, and what it is.
+const REPORT: &str = "FLOOD_REPORT";
 
 /// How many, when times are judged.
 fn trial() -> Option<usize> {
@@ -50,11 +54,22 @@ struct Target {
     port: u16,
     /// The first bytes of a TLS client.
     hello: Vec<u8>,
-    /// Answers of the relay to the flood.
-    answered: AtomicU64,
+    config: Arc<rustls::ClientConfig>,
+    /// Where each answer of the relay is told, with a byte.
+    report: Option<std::net::TcpStream>,
 }
 
 impl Target {
+    fn new(port: u16, report: Option<std::net::TcpStream>) -> Arc<Self> {
+        Arc::new(Self { port, hello: recorded_hello(), config: client_config(), report })
+    }
+
+    fn answered(&self) {
+        if let Some(mut report) = self.report.as_ref() {
+            report.write_all(b".").expect("somebody listens to the flood");
+        }
+    }
+
     /// A connection from one of the flood's addresses, which closes without lingering.
     async fn tcp(&self, index: usize) -> std::io::Result<TcpStream> {
         let socket = TcpSocket::new_v4()?;
@@ -68,73 +83,145 @@ impl Target {
     /// A TLS connection of somebody who does not look at the certificate.
     async fn tls(&self, index: usize) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
         let name = rustls::pki_types::ServerName::try_from("localhost").expect("a name");
-        tokio_rustls::TlsConnector::from(client_config()).connect(name, self.tcp(index).await?).await
+        tokio_rustls::TlsConnector::from(Arc::clone(&self.config)).connect(name, self.tcp(index).await?).await
+    }
+}
+
+/// The floods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    Slow,
+    Hellos,
+    Refused,
+    Frames,
+}
+
+const SORTS: [Sort; 4] = [Sort::Slow, Sort::Hellos, Sort::Refused, Sort::Frames];
+
+impl Sort {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Slow => "slow",
+            Self::Hellos => "hellos",
+            Self::Refused => "refused",
+            Self::Frames => "frames",
+        }
+    }
+
+    /// Answers that it gets at least.
+    fn answers_min(self) -> u64 {
+        match self {
+            Self::Slow => 0,
+            Self::Hellos => 1000,
+            Self::Refused | Self::Frames => 100,
+        }
+    }
+
+    async fn begin(self, target: Arc<Target>) -> JoinSet<()> {
+        match self {
+            Self::Slow => slow(target).await,
+            Self::Hellos => hellos(&target),
+            Self::Refused => refused(&target),
+            Self::Frames => frames(&target),
+        }
     }
 }
 
 /// A flood at work, until this is dropped.
 struct Flood {
-    target: Arc<Target>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    process: Child,
+    answered: Arc<AtomicU64>,
 }
 
 impl Flood {
     /// Returns when all of it has begun.
-    async fn start(
-        port: u16,
-        priority: Priority,
-        begin: impl AsyncFnOnce(Arc<Target>) -> JoinSet<()> + Send + 'static,
-    ) -> Self {
-        let target = Arc::new(Target { port, hello: recorded_hello(), answered: AtomicU64::new(0) });
-        let ((stop, stopped), (begun, all_begun)) = (oneshot::channel(), oneshot::channel());
-        let flooding = Arc::clone(&target);
-        let thread = std::thread::spawn(move || {
-            if let (Priority::Lowest, Some(_)) = (priority, trial()) {
-                #[cfg(target_os = "linux")]
-                rustix::process::setpriority_process(None, 19).expect("a lower priority");
-            }
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("a runtime").block_on(async {
-                let mut tasks = begin(flooding).await;
-                let _ = begun.send(());
-                let _ = stopped.await;
-                tasks.abort_all();
+    async fn start(port: u16, kind: Sort) -> Self {
+        let reports = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = reports.local_addr().expect("an address");
+        let program = std::env::current_exe().expect("this program");
+        // Only what is cheap for the flood may compete with those who are measured.
+        let lowest = trial().is_some() && kind != Sort::Hellos;
+        let mut command = Command::new(if lowest { "nice".as_ref() } else { program.as_os_str() });
+        if lowest {
+            command.args(["-n", "19"]).arg(&program);
+        }
+        let process = command
+            .args(["--exact", "floods::a_flood", "--nocapture"])
+            .env(REPORT, format!("{address} {port} {}", kind.name()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the flood");
+        let answered = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&answered);
+        let begun = tokio::task::spawn_blocking(move || {
+            let (mut report, _) = reports.accept().expect("the flood reports");
+            report.read_exact(&mut [0]).expect("the flood begins");
+            std::thread::spawn(move || {
+                let mut answers = [0; 4096];
+                while let Ok(count @ 1..) = report.read(&mut answers) {
+                    counter.fetch_add(count as u64, Ordering::Relaxed);
+                }
             });
         });
-        soon(all_begun).await.expect("the flood begins");
-        Self { target, stop: Some(stop), thread: Some(thread) }
+        let flood = Self { process, answered };
+        soon(begun).await.expect("the flood begins");
+        flood
     }
 
     fn answered(&self) -> u64 {
-        self.target.answered.load(Ordering::Relaxed)
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is still at work.
+    fn goes_on(&mut self) -> bool {
+        self.process.try_wait().expect("a child").is_none()
     }
 }
 
 impl Drop for Flood {
     fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-            && !std::thread::panicking()
-        {
-            panic!("the flood failed");
-        }
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Priority {
-    Normal,
-    Lowest,
+/// What a flood's own process runs. Without a word on where to report to there is nothing to do.
+#[test]
+fn a_flood() {
+    let Ok(report) = std::env::var(REPORT) else { return };
+    let mut words = report.split(' ');
+    let mut word = || words.next().expect("a word");
+    let report = std::net::TcpStream::connect(word()).expect("somebody listens");
+    let port = word().parse().expect("a port");
+    let name = word();
+    let kind = SORTS.into_iter().find(|kind| kind.name() == name).expect("a flood");
+    let target = Target::new(port, Some(report));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let mut tasks = kind.begin(Arc::clone(&target)).await;
+        target.answered();
+        while let Some(done) = tasks.join_next().await {
+            done.expect("the flood goes on");
+        }
+        std::future::pending::<()>().await;
+    });
 }
 
 /// What good clients notice of a flood.
+#[derive(Debug)]
 struct Noticed {
     quiet: Duration,
     flooded: Duration,
-    /// Answers that the flood got while the good client connected, in the middle case.
-    between: u64,
+    /// Bytes of memory.
+    added: u64,
+}
+
+impl Noticed {
+    /// Whether connects with the flood take at most twice as long as without.
+    fn is_fast(&self) -> bool {
+        self.flooded <= self.quiet * 2
+    }
 }
 
 /// The slowest but one in a hundred.
@@ -144,177 +231,225 @@ fn p99(times: &mut [Duration]) -> Duration {
 }
 
 /// Connects of a good client, one after another, and how many answers the flood got in each.
-async fn good_client(relay: &Relay, answered: impl Fn() -> u64) -> (Duration, u64) {
+async fn good_client(relay: &Relay, connects: usize, answered: impl Fn() -> u64) -> (Duration, u64) {
     let sender = relay.sender("hyco");
     let (mut times, mut between) = (Vec::new(), Vec::new());
-    for _ in 0..connects() {
+    for _ in 0..connects {
         let (begun, before) = (Instant::now(), answered());
         let stream = soon(sender.connect()).await.expect("a good client gets through");
         times.push(begun.elapsed());
         between.push(answered() - before);
         drop(stream);
     }
+    if std::env::var_os("FLOOD_TIMES").is_some() {
+        println!("{:?}", times.iter().map(|t| (t.as_secs_f64() * 1e3).round() as u64).collect::<Vec<_>>());
+    }
     between.sort_unstable();
     (p99(&mut times), between[between.len() / 2])
 }
 
 /// Quiet first, then with the flood, which gets at least so many answers.
-async fn notice(
-    name: &str,
-    arguments: &[&str],
-    (priority, at_least): (Priority, u64),
-    begin: impl AsyncFnOnce(Arc<Target>) -> JoinSet<()> + Send + 'static,
-) -> Noticed {
+async fn notice(kind: Sort, arguments: &[&str]) -> Noticed {
     let relay = Relay::start_with(arguments);
     relay.echo("hyco").await;
-    good_client(&relay, || 0).await;
-    let ((quiet, _), before) = (good_client(&relay, || 0).await, relay.memory());
-    let flood = Flood::start(relay.port, priority, begin).await;
-    let (flooded, between) = good_client(&relay, || flood.answered()).await;
+    let connects = connects();
+    good_client(&relay, connects, || 0).await;
+    let ((quiet, _), before) = (good_client(&relay, connects, || 0).await, relay.memory());
+    let mut flood = Flood::start(relay.port, kind).await;
+    // The first seconds are told, what comes then is judged. The control is slow enough to see it at once.
+    let (bounded, some) = (arguments.is_empty(), connects.min(50));
+    let (first, _) = good_client(&relay, if bounded { connects } else { some }, || 0).await;
+    let (flooded, between) =
+        good_client(&relay, if bounded { connects } else { some }, || flood.answered()).await;
     // On a busy machine the good client may be done before the flood is under way.
     soon(async {
-        while flood.answered() < at_least {
+        while flood.answered() < kind.answers_min() {
+            assert!(flood.goes_on(), "the flood has failed");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     })
     .await;
     let added = relay.memory().saturating_sub(before);
-    drop(flood);
+    assert!(flood.goes_on(), "the flood has failed");
     println!(
-        "flood={name} turns={} size={} quiet_p99_ms={:.1} flooded_p99_ms={:.1} answers_between={between} added_kib={}",
-        if arguments.is_empty() { "by_source" } else { "first_come" },
+        "flood={} bounds={} size={} quiet_p99_ms={:.1} first_p99_ms={:.1} flooded_p99_ms={:.1} answers={} \
+         answers_between={between} added_kib={}",
+        kind.name(),
+        if bounded { "on" } else { "off" },
         size(),
         quiet.as_secs_f64() * 1e3,
+        first.as_secs_f64() * 1e3,
         flooded.as_secs_f64() * 1e3,
+        flood.answered(),
         added / 1024
     );
-    assert!(added <= MEMORY_BYTES_MAX, "{added} bytes were added");
+    drop(flood);
     assert!(relay.said().iter().all(|line| !line.contains("panicked")), "a panic");
-    Noticed { quiet, flooded, between }
+    Noticed { quiet, flooded, added }
 }
 
-/// Judges a flood; and, when times are judged, that it shows without turns.
-async fn judge(
-    name: &str,
-    flood: (Priority, u64),
-    begin: impl AsyncFnOnce(Arc<Target>) -> JoinSet<()> + Send + Copy + 'static,
-) -> (Noticed, Option<Noticed>) {
-    let fair = notice(name, &[], flood, begin).await;
-    if trial().is_none() {
-        return (fair, None);
+/// Judges a flood; and, when times are judged, that it breaks a bound of a relay without them.
+async fn judge(kind: Sort) {
+    let mut bounded = notice(kind, &[]).await;
+    for _ in 1..TRIES_MAX {
+        assert!(bounded.added <= MEMORY_BYTES_MAX, "{} bytes were added", bounded.added);
+        if trial().is_none() {
+            return;
+        }
+        if !bounded.is_fast() {
+            bounded = notice(kind, &[]).await;
+        }
     }
-    let control = notice(name, &FIRST_COME, flood, begin).await;
-    assert!(fair.flooded <= fair.quiet * 2, "{:?} with the flood, {:?} without", fair.flooded, fair.quiet);
-    (fair, Some(control))
+    assert!(bounded.is_fast(), "{:?} with the flood, {:?} without", bounded.flooded, bounded.quiet);
+    let control = notice(kind, &UNBOUNDED).await;
+    assert!(!control.is_fast() || control.added > MEMORY_BYTES_MAX, "the control shows nothing: {control:?}");
 }
 
-/// One byte every 5 s, before TLS.
+/// What else the machine does makes times longer, never shorter: the best of so many tries counts.
+const TRIES_MAX: usize = 3;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sec42_slow_clients() {
-    judge("slow", (Priority::Normal, 0), async |target: Arc<Target>| {
-        let mut slow = JoinSet::new();
-        for index in 0..size() {
-            let mut io = target.tcp(index).await.expect("the relay");
-            slow.spawn(async move {
-                for byte in [0x16, 0x03, 0x01, 0x02, 0x00] {
-                    if io.write_all(&[byte]).await.is_err() {
-                        return;
-                    }
-                    tokio::time::sleep(Duration::from_secs(5)).await;
-                }
+    judge(Sort::Slow).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sec42_handshakes_that_are_never_finished() {
+    judge(Sort::Hellos).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sec42_refused_handshakes() {
+    judge(Sort::Refused).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sec43_malformed_frames() {
+    judge(Sort::Frames).await;
+}
+
+/// One byte every 5 s: one in eight before TLS, the others near the end of their request's head.
+async fn slow(target: Arc<Target>) -> JoinSet<()> {
+    let (mut slow, mut heads) = (JoinSet::new(), JoinSet::new());
+    for index in 0..size() {
+        if index % 8 == 0 {
+            let io = target.tcp(index).await.expect("the relay");
+            slow.spawn(drip(io, b"\x16\x03\x01\x02\x00"));
+        } else {
+            let target = Arc::clone(&target);
+            heads.spawn(async move {
+                // The relay may make room for others.
+                let Ok(mut io) = target.tls(index).await else { return None };
+                let head = format!("GET / HTTP/1.1\r\nX-Slow: {}", "x".repeat(15_000));
+                io.write_all(head.as_bytes()).await.ok().map(|()| io)
             });
         }
-        slow
-    })
-    .await;
+    }
+    while let Some(io) = heads.join_next().await {
+        if let Some(io) = io.expect("a slow client") {
+            slow.spawn(drip(io, b"xxxxx"));
+        }
+    }
+    slow
+}
+
+async fn drip(mut io: impl tokio::io::AsyncWrite + Unpin, bytes: &[u8]) {
+    for byte in bytes {
+        if io.write_all(&[*byte]).await.is_err() || io.flush().await.is_err() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
 }
 
 /// The first bytes of a handshake, the same again and again; whoever is answered leaves and comes back.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sec42_handshakes_that_are_never_finished() {
-    let (fair, control) = judge("hellos", (Priority::Normal, 1000), async |target: Arc<Target>| {
-        let mut hellos = JoinSet::new();
-        for index in 0..size() {
-            let target = Arc::clone(&target);
-            hellos.spawn(async move {
-                loop {
-                    let Ok(mut io) = target.tcp(index).await else { continue };
-                    if io.write_all(&target.hello).await.is_ok() && matches!(io.read(&mut [0]).await, Ok(1)) {
-                        target.answered.fetch_add(1, Ordering::Relaxed);
-                    }
+fn hellos(target: &Arc<Target>) -> JoinSet<()> {
+    let mut hellos = JoinSet::new();
+    for index in 0..size() {
+        let target = Arc::clone(target);
+        hellos.spawn(async move {
+            loop {
+                let Ok(mut io) = target.tcp(index).await else { continue };
+                if io.write_all(&target.hello).await.is_ok() && matches!(io.read(&mut [0]).await, Ok(1)) {
+                    target.answered();
                 }
-            });
-        }
-        hellos
-    })
-    .await;
-    if let Some(control) = control {
-        assert!(control.flooded > control.quiet * 2, "the control shows nothing: {:?}", control.flooded);
-        assert!(control.between > 2 * fair.between, "{} and {} answers", control.between, fair.between);
+            }
+        });
     }
+    hellos
 }
 
 /// Handshakes without a token, which come back as soon as they are refused, as listeners and as senders.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sec42_refused_handshakes() {
-    judge("refused", (Priority::Lowest, 100), async |target: Arc<Target>| {
-        let mut refused = JoinSet::new();
-        for index in 0..size() / 10 {
-            let target = Arc::clone(&target);
-            refused.spawn(async move {
-                let action = ["listen", "connect"][index % 2];
-                let head = format!(
-                    "GET /$hc/hyco?sb-hc-action={action} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
-                     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-                );
-                loop {
-                    let Ok(mut io) = target.tls(index).await else { continue };
-                    let mut answer = Vec::new();
-                    if io.write_all(head.as_bytes()).await.is_ok() {
-                        let _ = io.read_to_end(&mut answer).await;
-                        assert!(answer.starts_with(b"HTTP/1.1 401 "), "{}", String::from_utf8_lossy(&answer));
-                        target.answered.fetch_add(1, Ordering::Relaxed);
-                    }
+fn refused(target: &Arc<Target>) -> JoinSet<()> {
+    let mut refused = JoinSet::new();
+    // More at a time than the flood can serve itself would only wait for each other.
+    for index in 0..size() / 10 {
+        let target = Arc::clone(target);
+        refused.spawn(async move {
+            let action = ["listen", "connect"][index % 2];
+            let head = format!(
+                "GET /$hc/hyco?sb-hc-action={action} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
+                 Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            );
+            loop {
+                let Ok(mut io) = target.tls(index).await else { continue };
+                let mut answer = Vec::new();
+                if io.write_all(head.as_bytes()).await.is_ok() {
+                    let _ = io.read_to_end(&mut answer).await;
                 }
-            });
-        }
-        refused
-    })
-    .await;
+                // The relay may make room for others before it answers.
+                if !answer.is_empty() {
+                    assert!(answer.starts_with(b"HTTP/1.1 401 "), "{}", String::from_utf8_lossy(&answer));
+                    target.answered();
+                }
+            }
+        });
+    }
+    refused
 }
 
-/// What breaks the protocol, each kind on control channels of its own, again and again.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sec43_malformed_frames() {
-    judge("frames", (Priority::Lowest, 100), async |target: Arc<Target>| {
-        let mut broken = JoinSet::new();
-        for index in 0..size() {
-            let target = Arc::clone(&target);
-            broken.spawn(async move {
-                let kinds = malformed();
-                let (what, bytes) = &kinds[index % kinds.len()];
-                // Listeners of one entity are limited.
-                let head = listen(index / 20);
-                for _ in 0..ROUNDS {
-                    let Ok(mut io) = target.tls(index).await else { continue };
-                    if io.write_all(&[head.as_bytes(), bytes].concat()).await.is_err() {
-                        continue;
-                    }
-                    let mut answer = Vec::new();
-                    let _ = io.read_to_end(&mut answer).await;
-                    assert!(
-                        answer.starts_with(b"HTTP/1.1 101 "),
-                        "{what}: {}",
-                        String::from_utf8_lossy(&answer)
-                    );
-                    target.answered.fetch_add(1, Ordering::Relaxed);
+/// What breaks the protocol, each kind on control channels of its own, again and again; every second one begins a message
+/// and does not end it.
+fn frames(target: &Arc<Target>) -> JoinSet<()> {
+    let mut broken = JoinSet::new();
+    for index in 0..size() {
+        let target = Arc::clone(target);
+        broken.spawn(async move {
+            let kinds = malformed();
+            let (what, bytes) = if index % 2 == 0 {
+                ("no end", without_end())
+            } else {
+                kinds[index / 2 % kinds.len()].clone()
+            };
+            // Listeners of one entity are limited.
+            let head = listen(index / 20);
+            for _ in 0..ROUNDS {
+                let Ok(mut io) = target.tls(index).await else { continue };
+                if io.write_all(&[head.as_bytes(), &bytes].concat()).await.is_err() {
+                    continue;
                 }
-            });
-        }
-        broken
-    })
-    .await;
+                let mut answer = Vec::new();
+                let ended = io.read_to_end(&mut answer).await;
+                let is_open = answer.starts_with(b"HTTP/1.1 101 ");
+                // The relay may make room for others before it answers.
+                assert!(
+                    is_open || ended.is_err() || answer.is_empty(),
+                    "{what}: {}",
+                    String::from_utf8_lossy(&answer)
+                );
+                target.answered();
+            }
+        });
+    }
+    broken
+}
+
+/// The beginning of a text message which is just not too long.
+fn without_end() -> Vec<u8> {
+    let mut out = Vec::new();
+    append_frame(&mut out, Opcode::Begin(Kind::Text), false, &[b' '; 64_000], Some([1, 2, 3, 4]));
+    out
 }
 
 /// How often each malformed frame comes.
@@ -335,7 +470,7 @@ fn listen(entity: usize) -> String {
 async fn sec43_each_malformed_kind_ends_its_connection_and_no_other() {
     let relay = Relay::start();
     relay.echo("hyco").await;
-    let target = Target { port: relay.port, hello: Vec::new(), answered: AtomicU64::new(0) };
+    let target = Target::new(relay.port, None);
     for (index, (what, bytes)) in malformed().into_iter().enumerate() {
         let mut io = target.tls(index).await.expect("TLS");
         io.write_all(&[listen(index).as_bytes(), &bytes].concat()).await.expect("sent");
@@ -487,11 +622,13 @@ fn client_config() -> Arc<rustls::ClientConfig> {
         }
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("versions")
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Anybody))
         .with_no_client_auth();
+    // Whole handshakes: those are what costs a relay most.
+    config.resumption = rustls::client::Resumption::disabled();
     Arc::new(config)
 }

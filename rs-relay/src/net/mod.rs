@@ -1,5 +1,6 @@
 //! What server and clients share: streams, the opening handshake, control channels, the clock.
 
+mod budget;
 mod clock;
 pub(crate) mod handshake;
 pub(crate) mod random;
@@ -14,6 +15,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::proto::limits::FRAME_PAYLOAD_BYTES_MAX;
 
+#[cfg(feature = "server")]
+pub(crate) use budget::Budget;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use read_ahead::ReadAhead;
 

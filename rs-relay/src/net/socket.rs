@@ -7,22 +7,27 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+#[cfg(feature = "server")]
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+#[cfg(feature = "server")]
+use super::Budget;
+use super::budget::Share;
 use super::random::Masks;
 use super::{BoxedStream, Upgraded};
 use crate::proto::frame::{self, CloseReason, ControlBudget, Decoder, FrameError, Item, Kind, Opcode, Role};
-use crate::proto::limits::FRAME_PAYLOAD_BYTES_MAX;
+use crate::proto::limits::{FRAME_PAYLOAD_BYTES_MAX, UNFINISHED_FREE_BYTES};
 
 /// Bytes asked for with one read, at first and after each read that did not fill them.
 const READ_BYTES: usize = 4 * 1024;
 
-/// Bytes asked for with one read while the peer sends much.
-const READ_BYTES_MAX: usize = 64 * 1024;
+/// Bytes asked for with one read while the peer sends much. A record of TLS has no more.
+const READ_BYTES_MAX: usize = 16 * 1024;
 
 /// Bytes that may wait to be written before reading stops. Owners queue less than that by themselves: two peers that
 /// both wait for the other to read would never end.
@@ -63,6 +68,8 @@ pub(crate) enum SocketError {
     NotText,
     #[error("too many Ping and Pong frames")]
     Flood,
+    #[error("too many messages are under way; come back later")]
+    Crowded,
 }
 
 impl SocketError {
@@ -74,6 +81,7 @@ impl SocketError {
             Self::TooBig(_) => CloseReason::TOO_BIG,
             Self::NotText => CloseReason::INVALID_DATA,
             Self::Flood => CloseReason::POLICY,
+            Self::Crowded => CloseReason::TRY_LATER,
         };
         Some(CloseReason::new(code, &self.to_string()))
     }
@@ -95,6 +103,10 @@ pub(crate) struct Socket {
     unflushed: bool,
     message: Vec<u8>,
     message_bytes_max: usize,
+    /// What an unfinished message holds beyond [`UNFINISHED_FREE_BYTES`].
+    share: Share,
+    /// When it began.
+    unfinished_since: Option<Instant>,
     budget: ControlBudget,
     close_sent: bool,
     /// When the queue was last empty, or something of it was written.
@@ -117,11 +129,26 @@ impl Socket {
             unflushed: false,
             message: Vec::new(),
             message_bytes_max,
+            share: Share::default(),
+            unfinished_since: None,
             budget: ControlBudget::new(Instant::now().into_std()),
             close_sent: false,
             moved: Instant::now(),
             heard: true,
         }
+    }
+
+    /// Takes the memory for unfinished messages from what all connections share.
+    #[cfg(feature = "server")]
+    pub(crate) fn within(mut self, budget: &Arc<Budget>) -> Self {
+        self.share = Share::new(Arc::clone(budget));
+        self
+    }
+
+    /// When the message began that has not ended yet.
+    #[cfg(feature = "server")]
+    pub(crate) fn unfinished_since(&self) -> Option<Instant> {
+        self.unfinished_since
     }
 
     /// Bytes that wait to be written.
@@ -217,6 +244,7 @@ impl Socket {
     /// Closes in order: sends a Close, waits for the peer's for the time of [`super::LINGER`], ends the stream.
     pub(crate) async fn close(mut self, reason: Option<&CloseReason>) {
         self.queue_close(reason);
+        self.forget_message();
         let closed = self.decoder.is_closed();
         let _ = tokio::time::timeout(super::LINGER, async {
             while !closed && !matches!(self.next().await, Ok(Event::Close(_)) | Err(_)) {}
@@ -255,9 +283,9 @@ impl Socket {
         let polled = Pin::new(&mut self.io).poll_read(cx, &mut buffer);
         let read = buffer.filled().len();
         self.input.truncate(filled + read);
-        if self.input.is_empty() {
+        if polled.is_pending() {
             // A channel that waits holds no buffer: there are thousands of them.
-            self.input = Vec::new();
+            self.input.shrink_to_fit();
         }
         ready!(polled)?;
         self.heard = true;
@@ -303,10 +331,15 @@ impl Socket {
                     if self.message.len() + payload.len() > self.message_bytes_max {
                         return Err(SocketError::TooBig(self.message_bytes_max));
                     }
+                    self.make_room(payload.len(), last);
                     self.message.extend_from_slice(&self.input[at(payload)]);
                     if last {
-                        let text = String::from_utf8(std::mem::take(&mut self.message));
+                        let text = String::from_utf8(self.forget_message());
                         return text.map(|text| Some(Event::Text(text))).map_err(|_| SocketError::NotText);
+                    }
+                    self.unfinished_since.get_or_insert_with(Instant::now);
+                    if !self.share.hold(self.message.capacity().saturating_sub(UNFINISHED_FREE_BYTES)) {
+                        return Err(SocketError::Crowded);
                     }
                 }
                 Item::Ping(payload) => {
@@ -326,6 +359,22 @@ impl Socket {
                 }
             }
         }
+    }
+
+    /// Room in the message for so many bytes more, and no more than it may have.
+    fn make_room(&mut self, more: usize, last: bool) {
+        let (length, capacity) = (self.message.len(), self.message.capacity());
+        if length + more > capacity {
+            let growing = (2 * capacity).clamp(UNFINISHED_FREE_BYTES, self.message_bytes_max);
+            let wanted = if last { 0 } else { growing };
+            self.message.reserve_exact(wanted.max(length + more) - length);
+        }
+    }
+
+    fn forget_message(&mut self) -> Vec<u8> {
+        self.share.release();
+        self.unfinished_since = None;
+        std::mem::take(&mut self.message)
     }
 
     fn spend(&mut self) -> Result<(), SocketError> {

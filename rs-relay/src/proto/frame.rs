@@ -112,6 +112,8 @@ impl CloseReason {
     pub const TOO_BIG: u16 = 1009;
     /// Trouble of the server's own.
     pub const INTERNAL: u16 = 1011;
+    /// Too busy for this now.
+    pub const TRY_LATER: u16 = 1013;
 
     /// A reason; a text that is too long is cut between characters.
     #[must_use]

@@ -41,6 +41,12 @@ pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Length of one control message, in bytes. .NET reads them into a buffer of this size.
 pub const CONTROL_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
+/// Memory of one unfinished control message, in bytes, that is not counted: most messages are shorter.
+pub const UNFINISHED_FREE_BYTES: usize = 4 * 1024;
+
+/// Memory of all unfinished control messages together, in bytes, beyond [`UNFINISHED_FREE_BYTES`] of each.
+pub const UNFINISHED_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// Length of all header names and values inside one control message, in bytes.
 pub const HEADER_METADATA_BYTES_MAX: usize = 32 * 1024;
 

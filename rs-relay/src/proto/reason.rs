@@ -207,6 +207,7 @@ impl Closing {
             "the relay failed internally",
             "have its operator look into its log",
         ),
+        Self::new(CloseReason::TRY_LATER, "too many listeners have begun long messages", "come back later"),
     ];
 }
 

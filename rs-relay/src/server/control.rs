@@ -113,6 +113,9 @@ impl Channel {
                     if missed > MISSED_PINGS_MAX {
                         return Some(CloseReason::new(CloseReason::POLICY, "The listener does not answer."));
                     }
+                    if socket.unfinished_since().is_some_and(|since| since.elapsed() >= every) {
+                        return Some(CloseReason::new(CloseReason::POLICY, "The listener does not end its message."));
+                    }
                     if socket.backlog() == 0 {
                         socket.queue_ping();
                     }

@@ -1,6 +1,7 @@
 //! The door: how many connections there may be, and each connection up to its handshake.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,7 +13,9 @@ use tokio::time::Instant;
 
 use super::lobby::Place;
 use super::metrics::{Cause, Metrics};
+use super::probation::Trial;
 use super::{RelayServer, Transport, handler};
+use crate::net::Stream;
 use crate::proto::limits::HEAD_BYTES_MAX;
 
 /// Connections in all, unless set.
@@ -57,7 +60,7 @@ impl Door {
             count.all += 1;
             *count.of.entry(address).or_default() += 1;
             self.metrics.connections.inc();
-            return Some(Ticket { door: Arc::clone(self), address });
+            return Some(Ticket { door: Arc::clone(self), source: address, trial: Mutex::default() });
         };
         self.metrics.connections_refused.get_or_create(&Cause { cause }).inc();
         None
@@ -79,18 +82,36 @@ fn source(address: IpAddr) -> IpAddr {
 #[derive(Debug)]
 pub(crate) struct Ticket {
     door: Arc<Door>,
-    /// The [`source`].
-    address: IpAddr,
+    source: IpAddr,
+    /// Until the client has shown that it may be here.
+    trial: Mutex<Option<Trial>>,
+}
+
+impl Ticket {
+    fn trial(&self) -> MutexGuard<'_, Option<Trial>> {
+        self.trial.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The client may be here: it has shown a token or an address that only others with a token get, or needs none.
+    pub(crate) fn proven(&self) {
+        let trial = self.trial().take();
+        trial.into_iter().for_each(Trial::proven);
+    }
+
+    /// Who counts as one source: an IPv4 address, an IPv6 network of 64 bits.
+    pub(crate) fn source(&self) -> IpAddr {
+        self.source
+    }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
         let mut count = self.door.count();
         count.all -= 1;
-        if let Some(of) = count.of.get_mut(&self.address) {
+        if let Some(of) = count.of.get_mut(&self.source) {
             *of -= 1;
             if *of == 0 {
-                count.of.remove(&self.address);
+                count.of.remove(&self.source);
             }
         }
         self.door.metrics.connections.dec();
@@ -114,20 +135,36 @@ impl Drop for Stranger {
 
 impl Stranger {
     /// Serves the connection: one WebSocket, or HTTP requests one after another.
+    ///
+    /// Each stage is a box of its own: those that never get to a later one take no memory for it.
     pub(crate) async fn run<T: Transport>(self, transport: Arc<T>, raw: T::Raw) {
-        let times = self.server.0.times;
-        let deadline = self.begun + times.handshake;
-        let securing = self.server.0.turns.drive(self.ticket.address, transport.secure(raw));
+        let deadline = self.begun + self.server.0.times.handshake;
+        let securing = Box::pin(self.secure(transport, raw));
         let secured = tokio::select! {
             secured = tokio::time::timeout_at(deadline, securing) => secured,
             () = self.server.0.cut.cancelled() => return,
         };
-        let stream = match secured {
-            Ok(Ok(Ok(stream))) => stream,
-            Ok(Ok(Err(error))) => return tracing::debug!(peer = %self.peer, %error, "no TLS handshake"),
-            Ok(Err(full)) => return tracing::debug!(peer = %self.peer, %full, "no TLS handshake"),
-            Err(_) => return tracing::debug!(peer = %self.peer, "no TLS handshake in time"),
+        match secured {
+            Ok(Ok(stream)) => Box::pin(self.serve(stream, deadline)).await,
+            Ok(Err(error)) => tracing::debug!(peer = %self.peer, %error, "no TLS handshake"),
+            Err(_) => tracing::debug!(peer = %self.peer, "no TLS handshake in time"),
+        }
+    }
+
+    /// The first bytes at leisure, the rest of the handshake in turns.
+    async fn secure<T: Transport>(&self, transport: Arc<T>, raw: T::Raw) -> io::Result<T::Stream> {
+        let raw = if self.server.0.bounded { transport.arrive(raw).await? } else { raw };
+        *self.ticket.trial() = Some(self.server.0.probation.enter(self.ticket.source).await);
+        let (server, place) = (self.server.clone(), self.place);
+        let securing = async move {
+            // Who waits for the first turn costs next to nothing yet.
+            server.0.lobby.work(place);
+            Box::pin(transport.secure(raw)).await
         };
+        self.server.0.turns.drive(self.ticket.source, securing).await.map_err(io::Error::other)?
+    }
+
+    async fn serve<S: Stream + 'static>(&self, stream: S, deadline: Instant) {
         let (server, place, peer, ticket) =
             (self.server.clone(), self.place, self.peer, Arc::clone(&self.ticket));
         let serving = http1::Builder::new()
@@ -140,7 +177,7 @@ impl Stranger {
                 TokioIo::new(stream),
                 service_fn(move |request| {
                     server.0.lobby.leave(place);
-                    handler::handle::<T::Stream>(server.clone(), peer, Arc::clone(&ticket), request)
+                    handler::handle::<S>(server.clone(), peer, Arc::clone(&ticket), request)
                 }),
             )
             .with_upgrades();

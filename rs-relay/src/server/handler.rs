@@ -61,7 +61,7 @@ pub(crate) async fn handle<S: Stream + 'static>(
         let exchange = Exchange { server, namespace, peer, ticket, tracking, upgrade };
         (exchange.run::<S>(&request).await, listens)
     } else {
-        (http::relay(&server, &namespace, peer, request).await, false)
+        (http::relay(&server, &namespace, (peer, &ticket), request).await, false)
     };
     let held = answer.is_err() && listens && hold_back(&server, peer).await;
     Ok(answer.unwrap_or_else(|refusal| {
@@ -144,6 +144,7 @@ impl Exchange {
         let token = token(target, headers)?;
         let host = host(headers).ok_or(Refusal::NotWebSocket)?;
         let (id, commands) = self.namespace.listen(&entity, &target.path, host, token.as_ref())?;
+        self.ticket.proven();
         self.namespace.metrics.listens.inc();
         let channel = control::Channel {
             server: self.server.clone(),
@@ -161,7 +162,8 @@ impl Exchange {
         self.server.0.tasks.spawn(async move {
             match take::<S>(upgrade).await {
                 Some(stream) => {
-                    channel.run(Socket::new(stream, Role::Server, CONTROL_MESSAGE_BYTES_MAX)).await;
+                    let socket = socket(&channel.server, stream);
+                    channel.run(socket).await;
                 }
                 None => drop(channel),
             }
@@ -193,6 +195,7 @@ impl Exchange {
             target,
         };
         let (waiting, verdict) = namespace.connect(&entity, offer)?;
+        self.ticket.proven();
         let verdict = tokio::select! {
             verdict = verdict => verdict,
             () = self.server.0.stop.cancelled() => Ok(Verdict::Refuse(Refusal::Busy)),
@@ -231,6 +234,7 @@ impl Exchange {
     ) -> Result<Answer, Refusal> {
         let id = target.rendezvous.ok_or(Refusal::NoRendezvous)?;
         let sender = self.namespace.accept(&id).ok_or(Refusal::NoRendezvous)?;
+        self.ticket.proven();
         if let Some(rejection) = target.rejection {
             let _ = sender.send(Verdict::Refuse(Refusal::Rejected(rejection)));
             return Err(Refusal::RejectionDone);
@@ -260,11 +264,12 @@ impl Exchange {
         let id = target.rendezvous.clone().ok_or(Refusal::NoRendezvous)?;
         let authority = host(headers).ok_or(Refusal::NotWebSocket)?;
         let meeting = self.namespace.meet(&id).ok_or(Refusal::NoRendezvous)?;
+        self.ticket.proven();
         let (server, upgrade, ticket) = (self.server.clone(), self.upgrade, self.ticket);
         self.server.0.tasks.spawn(async move {
             let _ticket = ticket;
             let stream = take::<S>(upgrade).await;
-            let socket = stream.map(|stream| Socket::new(stream, Role::Server, CONTROL_MESSAGE_BYTES_MAX));
+            let socket = stream.map(|stream| socket(&server, stream));
             match (meeting, socket) {
                 (Meeting::Sender(caller), Some(socket)) => {
                     exchange::run(&server, *caller, (authority, id), socket).await;
@@ -276,6 +281,10 @@ impl Exchange {
         });
         Ok(switch(accept, None))
     }
+}
+
+fn socket(server: &RelayServer, stream: Upgraded) -> Socket {
+    Socket::new(stream, Role::Server, CONTROL_MESSAGE_BYTES_MAX).within(&server.0.unfinished)
 }
 
 /// The stream behind a 101, with the bytes that came along with the handshake.

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::RelayServer;
+use super::door::Ticket;
 use super::handler::ACCESS;
 use super::namespace::{Message, Namespace};
 use crate::net::handshake::TOKEN_HEADER;
@@ -175,13 +176,14 @@ impl WaitingRequest {
 pub(crate) async fn relay(
     server: &RelayServer,
     namespace: &Arc<Namespace>,
-    peer: SocketAddr,
+    (peer, ticket): (SocketAddr, &Ticket),
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Refusal> {
     let target = HttpTarget::parse(request.uri().path_and_query().map_or("/", |target| target.as_str()))?;
     let is_management = request.headers().contains_key("x-process-at");
     let entity = namespace.find_entity(&target.path).filter(|_| !is_management).ok_or(Refusal::NoEntity)?;
     let authorization_was_token = authorize(namespace, &target, request.headers(), &entity)?;
+    ticket.proven();
     namespace.kinds(&entity).take_http()?;
     if request.method() == Method::CONNECT {
         return Err(Refusal::WrongKind("methods other than CONNECT"));

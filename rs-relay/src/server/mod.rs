@@ -15,7 +15,9 @@
 //!
 //! | | at most |
 //! | --- | --- |
-//! | a connection before its handshake | 16 KiB of head |
+//! | a connection that has not sent its first bytes | 4 KiB of them; 4,096 such connections |
+//! | a connection before its handshake | 16 KiB of head, and what TLS takes; 1,024 such connections |
+//! | unfinished messages of listeners | 4 KiB each, and 8 MiB more in all |
 //! | a listener | 128 KiB to be written and one message with its body (128 KiB) on top; 192 KiB of what it sends |
 //! | a sender that waits | its head, 16 KiB, and the body of an HTTP request up to 64 KiB |
 //! | a joined connection | two buffers of 64 KiB |
@@ -23,7 +25,8 @@
 //!
 //! Before anybody has shown a token, work is shared out by source, an IPv4 address or an IPv6 network of 64 bits:
 //! connections are counted, and the steps of TLS handshakes are taken in turns
-//! ([`RelayServerBuilder::handshakes_at_once`]), so that one source which floods the relay does not delay the others.
+//! ([`RelayServerBuilder::handshakes_at_once`]), so that one source which floods the relay does not delay the others. A source
+//! whose connections come to nothing while others wait gets only a few a second for a while.
 //!
 //! Two customers on one server, who cannot see each other:
 //!
@@ -62,6 +65,7 @@ mod join;
 mod lobby;
 mod metrics;
 mod namespace;
+mod probation;
 mod transport;
 mod turns;
 
@@ -71,11 +75,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use futures_util::future::{AbortHandle, Abortable};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::net::{Clock, SystemClock};
+use crate::net::{Budget, Clock, SystemClock};
+use crate::proto::limits::UNFINISHED_BYTES_MAX;
 use crate::proto::{Authority, EntityPath, NamespaceSettings, host_name};
 
 pub use crate::proto::{EntitySettings, Kinds};
@@ -89,7 +95,8 @@ use lobby::Lobby;
 use metrics::Metrics;
 use namespace::Namespace;
 pub use namespace::Reloaded;
-pub use transport::{PlainTransport, TlsTransport, TlsTransportError, Transport};
+use probation::Probation;
+pub use transport::{Arriving, PlainTransport, TlsTransport, TlsTransportError, Transport};
 use turns::Turns;
 
 /// A relay. Clones are handles to the same one.
@@ -128,6 +135,11 @@ pub(crate) struct Shared {
     pub(crate) lobby: Lobby,
     door: Arc<Door>,
     turns: Arc<Turns>,
+    probation: Arc<Probation>,
+    /// Memory for unfinished messages.
+    pub(crate) unfinished: Arc<Budget>,
+    /// Strangers are bounded.
+    bounded: bool,
     metrics: Metrics,
 }
 
@@ -136,10 +148,10 @@ impl Shared {
         namespaces: Vec<Arc<Namespace>>,
         times: Times,
         clock: Arc<dyn Clock>,
-        door: Door,
-        turns: Turns,
+        (door, turns, bounded): (Door, Turns, bool),
         metrics: Metrics,
     ) -> Self {
+        let turns = Arc::new(turns);
         Self {
             namespaces: RwLock::new(namespaces.into()),
             times,
@@ -149,9 +161,12 @@ impl Shared {
             ended: CancellationToken::new(),
             serves: AtomicBool::new(false),
             tasks: TaskTracker::new(),
-            lobby: Lobby::default(),
+            lobby: if bounded { Lobby::default() } else { Lobby::new(usize::MAX, usize::MAX) },
             door: Arc::new(door),
-            turns: Arc::new(turns),
+            probation: Probation::new(Arc::clone(&turns), bounded),
+            turns,
+            unfinished: Budget::new(if bounded { UNFINISHED_BYTES_MAX } else { usize::MAX }),
+            bounded,
             metrics,
         }
     }
@@ -201,11 +216,11 @@ impl RelayServer {
                         tracing::debug!(%peer, "too many connections");
                         continue;
                     };
-                    let place = self.0.lobby.reserve();
+                    let (drop_it, dropped) = AbortHandle::new_pair();
+                    let place = self.0.lobby.enter(ticket.source(), drop_it);
                     let (begun, ticket) = (Instant::now(), Arc::new(ticket));
                     let stranger = Stranger { server: self.clone(), peer, place, begun, ticket };
-                    let task = self.0.tasks.spawn(stranger.run(Arc::clone(&transport), raw));
-                    self.0.lobby.enter(place, task.abort_handle());
+                    self.0.tasks.spawn(Abortable::new(stranger.run(Arc::clone(&transport), raw), dropped));
                 }
                 Err(error) if is_passing(&error) => {
                     tracing::warn!(%error, "cannot accept connections right now");

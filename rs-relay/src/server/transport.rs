@@ -15,7 +15,7 @@ use crate::net::{ReadAhead, Stream, TLS_BUFFER_BYTES};
 
 /// A source of connections for [`RelayServer::serve`](super::RelayServer::serve).
 ///
-/// Accepting and securing are two steps, so that a slow TLS handshake holds nobody else up.
+/// Accepting and securing are steps of their own, so that a slow TLS handshake holds nobody else up.
 pub trait Transport: Send + Sync + 'static {
     /// A connection before its TLS handshake.
     type Raw: Send + 'static;
@@ -24,6 +24,12 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Waits for the next connection.
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Raw, SocketAddr)>> + Send;
+
+    /// Waits for the bytes without which it is not worth while to begin with [`Transport::secure`]. This is not counted as
+    /// work, so it should take next to no memory. By default it is done at once.
+    fn arrive(&self, raw: Self::Raw) -> impl Future<Output = io::Result<Self::Raw>> + Send {
+        std::future::ready(Ok(raw))
+    }
 
     /// Makes a connection ready for use.
     fn secure(&self, raw: Self::Raw) -> impl Future<Output = io::Result<Self::Stream>> + Send;
@@ -144,18 +150,73 @@ fn server_config(
     Ok(config)
 }
 
-impl Transport for TlsTransport {
-    type Raw = TcpStream;
-    type Stream = tokio_rustls::server::TlsStream<ReadAhead<TcpStream>>;
+/// A TCP connection, with what it has sent before TLS began.
+#[derive(Debug)]
+pub struct Arriving {
+    io: TcpStream,
+    early: Vec<u8>,
+}
 
-    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        self.listener.accept().await
+/// Length of the head of a TLS record.
+const RECORD_HEAD_BYTES: usize = 5;
+
+/// First record that is waited for as a whole, in bytes. Those of all usual clients are shorter; what is longer is left to
+/// rustls as it comes.
+const FIRST_RECORD_BYTES_MAX: usize = 4 * 1024;
+
+impl Arriving {
+    /// Whether the first record is there; or too much of it, or something else than TLS.
+    fn is_whole(&self) -> bool {
+        match self.early[..] {
+            [] => false,
+            [kind, _, _, high, low, ..] if kind == HANDSHAKE => {
+                let length = RECORD_HEAD_BYTES + usize::from(u16::from_be_bytes([high, low]));
+                self.early.len() >= length.min(FIRST_RECORD_BYTES_MAX)
+            }
+            [kind, ..] => kind != HANDSHAKE,
+        }
     }
 
-    async fn secure(&self, raw: TcpStream) -> io::Result<Self::Stream> {
-        raw.set_nodelay(true)?;
+    /// Takes what is there, by way of the stack: who waits holds no buffer.
+    fn take(&mut self) -> io::Result<()> {
+        let mut piece = [0; FIRST_RECORD_BYTES_MAX];
+        match self.io.try_read(&mut piece) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => {
+                self.early.extend_from_slice(&piece[..count]);
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The kind of a record that carries a handshake.
+const HANDSHAKE: u8 = 22;
+
+impl Transport for TlsTransport {
+    type Raw = Arriving;
+    type Stream = tokio_rustls::server::TlsStream<ReadAhead<TcpStream>>;
+
+    async fn accept(&self) -> io::Result<(Arriving, SocketAddr)> {
+        let (io, peer) = self.listener.accept().await?;
+        Ok((Arriving { io, early: Vec::new() }, peer))
+    }
+
+    /// A session of rustls takes thousands of bytes from the beginning, and most slow clients never get to one.
+    async fn arrive(&self, mut raw: Arriving) -> io::Result<Arriving> {
+        while !raw.is_whole() {
+            raw.io.readable().await?;
+            raw.take()?;
+        }
+        Ok(raw)
+    }
+
+    async fn secure(&self, raw: Arriving) -> io::Result<Self::Stream> {
+        raw.io.set_nodelay(true)?;
         let limit = |session: &mut ServerConnection| session.set_buffer_limit(Some(TLS_BUFFER_BYTES));
-        self.acceptor.accept_with(ReadAhead::new(raw), limit).await
+        self.acceptor.accept_with(ReadAhead::behind(raw.early, raw.io), limit).await
     }
 }
 

@@ -7,17 +7,23 @@
 //!
 //! A turn is one step of a handshake, from bytes that have come to bytes that are to be sent. A peer that sends slowly has no
 //! turn while it is waited for.
+//!
+//! While nobody waits a step is taken where the connection is served. When there is a crowd it is taken on a thread for
+//! blocking work: a row of signatures would keep the threads of the runtime from seeing what else has come.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
-use std::pin::pin;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
+use std::task::{Context, Poll, Wake, Waker};
 
+use futures_util::task::AtomicWaker;
 use tokio::sync::oneshot;
+use tokio::task::{JoinError, spawn_blocking};
 
 use super::metrics::{Cause, Metrics};
 
@@ -45,7 +51,17 @@ pub(crate) struct Turns {
 
 /// Permission for one step. It passes on when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Turn(Option<Arc<Turns>>);
+pub(crate) struct Turn {
+    turns: Option<Arc<Turns>>,
+    /// There is a crowd: this turn was waited for.
+    waited: bool,
+}
+
+impl Turn {
+    fn new(turns: &Arc<Turns>, waited: bool) -> Self {
+        Self { turns: Some(Arc::clone(turns)), waited }
+    }
+}
 
 /// Too many wait already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -70,41 +86,68 @@ impl Turns {
     /// # Cancel safety
     ///
     /// When this is dropped, so are the future, the turn and the place in the queue.
-    pub(crate) async fn drive<F: Future>(
+    pub(crate) fn drive<F>(
         self: &Arc<Self>,
         source: IpAddr,
         future: F,
-    ) -> Result<F::Output, Full> {
-        let mut future = pin!(future);
-        loop {
-            let turn = self.take(source).await?;
-            let step = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await;
-            drop(turn);
-            match step {
-                Poll::Ready(output) => return Ok(output),
-                Poll::Pending => woken().await,
+    ) -> impl Future<Output = Result<F::Output, Full>> + Send + use<F>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        let (turns, mut future) = (Arc::clone(self), Box::pin(future));
+        async move {
+            let (bell, number) = (Arc::new(Bell::default()), turns.queue().draw_number());
+            loop {
+                let turn = turns.take(source, number).await?;
+                // What has rung until now is seen by this step.
+                bell.rung.swap(false, Ordering::Acquire);
+                let waker = Waker::from(Arc::clone(&bell));
+                let step;
+                (future, step) = if turn.waited {
+                    spawn_blocking(move || poll_once(future, &waker, turn)).await.map_or_else(resume, Ok)?
+                } else {
+                    poll_once(future, &waker, turn)
+                };
+                match step {
+                    Poll::Ready(output) => return Ok(output),
+                    Poll::Pending => bell.heard().await,
+                }
             }
         }
     }
 
-    async fn take(self: &Arc<Self>, source: IpAddr) -> Result<Turn, Full> {
-        let (waiter, given) = oneshot::channel();
-        let turn = match self.enter(source, waiter)? {
-            None => Turn(Some(Arc::clone(self))),
-            Some(number) => {
-                let _place = Place { turns: self, source, number };
-                given.await.map_err(|_| Full::InAll)?
-            }
-        };
-        // Whatever else is ready to run comes first: others take their places before this one works, and what is no
-        // handshake is not held up by a row of them.
-        behind_the_others().await;
-        Ok(turn)
+    /// Whether several sources wait, or have waited just now.
+    pub(crate) fn are_contended(&self) -> bool {
+        let queue = self.queue();
+        queue.waiting > 0 && queue.lines.len() > 1
     }
 
-    fn enter(&self, source: IpAddr, waiter: oneshot::Sender<Turn>) -> Result<Option<u64>, Full> {
+    /// Two sources wait for ever.
+    #[cfg(test)]
+    pub(crate) fn contend(&self) {
         let mut queue = self.queue();
-        let entered = queue.enter(source, waiter);
+        for last in 0..3 {
+            let number = queue.draw_number();
+            queue.enter(IpAddr::from([192, 0, 2, last]), number, oneshot::channel().0);
+        }
+    }
+
+    async fn take(self: &Arc<Self>, source: IpAddr, number: u64) -> Result<Turn, Full> {
+        let (waiter, given) = oneshot::channel();
+        if self.enter(source, number, waiter)? {
+            let turn = Turn::new(self, false);
+            // Whatever else is ready to run comes first: others take their places before this one works.
+            behind_the_others().await;
+            return Ok(turn);
+        }
+        let _place = Place { turns: self, source, number };
+        given.await.map_err(|_| Full::InAll)
+    }
+
+    /// Whether there is a turn at once.
+    fn enter(&self, source: IpAddr, own: u64, waiter: oneshot::Sender<Turn>) -> Result<bool, Full> {
+        let mut queue = self.queue();
+        let entered = queue.enter(source, own, waiter);
         self.metrics.handshakes_waiting.set(number(queue.waiting));
         drop(queue);
         let refused = match &entered {
@@ -116,8 +159,8 @@ impl Turns {
             self.metrics.handshakes_refused.get_or_create(&Cause { cause: refused }).inc();
         }
         match entered {
-            Entered::Now => Ok(None),
-            Entered::Waits { number, .. } => Ok(Some(number)),
+            Entered::Now => Ok(true),
+            Entered::Waits { .. } => Ok(false),
             Entered::Refused(full) => Err(full),
         }
     }
@@ -130,10 +173,10 @@ impl Turns {
             self.metrics.handshakes_waiting.set(number(queue.waiting));
             drop(queue);
             let Some(next) = next else { return };
-            match next.send(Turn(Some(Arc::clone(self)))) {
+            match next.send(Turn::new(self, true)) {
                 Ok(()) => return,
                 // It is gone; the turn is still here.
-                Err(mut turn) => drop(turn.0.take()),
+                Err(mut turn) => drop(turn.turns.take()),
             }
         }
     }
@@ -145,7 +188,7 @@ impl Turns {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        if let Some(turns) = self.0.take() {
+        if let Some(turns) = self.turns.take() {
             turns.pass();
         }
     }
@@ -185,10 +228,51 @@ async fn behind_the_others() {
     .await;
 }
 
-/// Waits until somebody wakes the task, by a waker that it has given away before.
-async fn woken() {
-    let mut waited = false;
-    poll_fn(|_| if std::mem::replace(&mut waited, true) { Poll::Ready(()) } else { Poll::Pending }).await;
+/// One step of a handshake in its turn.
+fn poll_once<F: Future>(
+    mut future: Pin<Box<F>>,
+    waker: &Waker,
+    turn: Turn,
+) -> (Pin<Box<F>>, Poll<F::Output>) {
+    let step = future.as_mut().poll(&mut Context::from_waker(waker));
+    drop(turn);
+    (future, step)
+}
+
+/// What a step on another thread came to, when it came to nothing: it panicked, or the runtime ends.
+fn resume<T>(error: JoinError) -> Result<T, Full> {
+    match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => Err(Full::InAll),
+    }
+}
+
+/// Wakes a task and remembers it: steps on other threads are woken, too, while the task waits for something else.
+#[derive(Debug, Default)]
+struct Bell {
+    rung: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Bell {
+    async fn heard(&self) {
+        poll_fn(|cx| {
+            self.task.register(cx.waker());
+            if self.rung.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.rung.store(true, Ordering::Release);
+        self.task.wake();
+    }
 }
 
 /// Who waits, and who is next. `W` is what is needed to wake somebody.
@@ -209,16 +293,15 @@ struct Queue<W> {
     new_was_last: bool,
 }
 
-/// The handshakes of one source, the oldest in front. Numbers ascend.
+/// The handshakes of one source, the oldest in front: what was begun is ended before more is begun. Numbers ascend.
 type Line<W> = VecDeque<(u64, W)>;
 
 #[derive(Debug, PartialEq, Eq)]
 enum Entered<W> {
     /// A turn was free.
     Now,
-    /// The place has this number. Somebody else may have lost theirs for it.
+    /// Somebody else may have lost their place for this one.
     Waits {
-        number: u64,
         instead_of: Option<W>,
     },
     Refused(Full),
@@ -238,17 +321,27 @@ impl<W> Queue<W> {
         }
     }
 
-    fn enter(&mut self, source: IpAddr, waiter: W) -> Entered<W> {
+    /// The number of a handshake, which it keeps for all its steps.
+    fn draw_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    fn enter(&mut self, source: IpAddr, number: u64, waiter: W) -> Entered<W> {
         if self.taken < self.at_once {
             self.taken += 1;
             return Entered::Now;
         }
         let own = self.lines.get(&source).map_or(0, VecDeque::len);
-        if own >= WAITING_PER_SOURCE_MAX {
-            return Entered::Refused(Full::OfSource);
-        }
         let mut instead_of = None;
-        if self.waiting >= WAITING_MAX {
+        if own >= WAITING_PER_SOURCE_MAX {
+            let line = self.lines.get_mut(&source);
+            let Some(newest) = line.and_then(|line| line.pop_back_if(|(newest, _)| *newest > number)) else {
+                return Entered::Refused(Full::OfSource);
+            };
+            instead_of = Some(newest.1);
+            self.waiting -= 1;
+        } else if self.waiting >= WAITING_MAX {
             // Looks through all sources, which is still much cheaper than a handshake.
             let Some(longest) = self.lines.values_mut().max_by_key(|line| line.len()) else {
                 return Entered::Refused(Full::InAll);
@@ -259,7 +352,6 @@ impl<W> Queue<W> {
             instead_of = longest.pop_back().map(|(_, waiter)| waiter);
             self.waiting -= 1;
         }
-        self.last_number += 1;
         self.waiting += 1;
         let line = match self.lines.entry(source) {
             Entry::Occupied(line) => line.into_mut(),
@@ -268,8 +360,9 @@ impl<W> Queue<W> {
                 line.insert(VecDeque::new())
             }
         };
-        line.push_back((self.last_number, waiter));
-        Entered::Waits { number: self.last_number, instead_of }
+        let place = line.partition_point(|(other, _)| *other < number);
+        line.insert(place, (number, waiter));
+        Entered::Waits { instead_of }
     }
 
     /// A turn was given back: the one who has it next. Without one the turn is free.
@@ -337,17 +430,25 @@ mod tests {
         NonZeroUsize::new(turns).unwrap()
     }
 
+    impl<W> Queue<W> {
+        /// A new handshake.
+        fn arrive(&mut self, source: IpAddr, waiter: W) -> Entered<W> {
+            let number = self.draw_number();
+            self.enter(source, number, waiter)
+        }
+    }
+
     /// A queue whose one turn is taken.
     fn busy() -> Queue<usize> {
         let mut queue = Queue::new(at_once(1));
-        assert_eq!(queue.enter(source(0), 0), Entered::Now);
+        assert_eq!(queue.arrive(source(0), 0), Entered::Now);
         queue
     }
 
     #[track_caller]
     fn wait(queue: &mut Queue<usize>, from: usize) -> u64 {
-        match queue.enter(source(from), from) {
-            Entered::Waits { number, instead_of: None } => number,
+        match queue.arrive(source(from), from) {
+            Entered::Waits { instead_of: None } => queue.last_number,
             other => panic!("{other:?}"),
         }
     }
@@ -366,12 +467,12 @@ mod tests {
     fn turns_at_and_past_the_bound() {
         let mut queue = Queue::new(at_once(3));
         for _ in 0..3 {
-            assert_eq!(queue.enter(source(1), 1), Entered::Now);
+            assert_eq!(queue.arrive(source(1), 1), Entered::Now);
         }
         wait(&mut queue, 1);
         assert_eq!(queue.next(), Some(1), "the turn passes on");
         assert_eq!(queue.next(), None, "nobody waits");
-        assert_eq!(queue.enter(source(1), 1), Entered::Now, "a free turn");
+        assert_eq!(queue.arrive(source(1), 1), Entered::Now, "a free turn");
         assert!(default_at_once().get() >= 2);
     }
 
@@ -397,7 +498,7 @@ mod tests {
         assert_eq!(order(&mut queue), [1, 1, 2, 1, 3, 3]);
         let mut queue = busy();
         for number in 1..=5 {
-            queue.enter(source(1), number);
+            queue.arrive(source(1), number);
         }
         assert_eq!(order(&mut queue), [1, 2, 3, 4, 5]);
     }
@@ -439,12 +540,12 @@ mod tests {
         for (from, count) in [(1, WAITING_PER_SOURCE_MAX), (2, 1023), (3, 1023), (4, 2)] {
             many(&mut queue, from, count);
         }
-        assert_eq!(queue.enter(source(1), 1), Entered::Refused(Full::OfSource), "one more of a source");
+        assert_eq!(queue.arrive(source(1), 1), Entered::Refused(Full::OfSource), "one more of a source");
         assert_eq!(queue.waiting, WAITING_MAX);
         // One more in all: the source with the most loses one, unless the newcomer's would have as many then.
-        assert!(matches!(queue.enter(source(5), 5), Entered::Waits { instead_of: Some(1), .. }));
-        assert_eq!(queue.enter(source(2), 2), Entered::Refused(Full::InAll));
-        assert!(matches!(queue.enter(source(4), 4), Entered::Waits { instead_of: Some(1..=3), .. }));
+        assert!(matches!(queue.arrive(source(5), 5), Entered::Waits { instead_of: Some(1) }));
+        assert_eq!(queue.arrive(source(2), 2), Entered::Refused(Full::InAll));
+        assert!(matches!(queue.arrive(source(4), 4), Entered::Waits { instead_of: Some(1..=3) }));
         assert_eq!(queue.waiting, WAITING_MAX);
     }
 
@@ -454,7 +555,7 @@ mod tests {
         for from in 1..=WAITING_MAX {
             wait(&mut queue, from);
         }
-        assert_eq!(queue.enter(source(0), 0), Entered::Refused(Full::InAll));
+        assert_eq!(queue.arrive(source(0), 0), Entered::Refused(Full::InAll));
     }
 
     #[test]
@@ -470,6 +571,17 @@ mod tests {
             queue.lines.is_empty() && queue.new.is_empty() && queue.ring.is_empty(),
             "nobody is remembered"
         );
+    }
+
+    #[test]
+    fn what_was_begun_is_ended_before_more_is_begun() {
+        let mut queue = busy();
+        let begun = queue.draw_number();
+        many(&mut queue, 1, WAITING_PER_SOURCE_MAX);
+        let newest = queue.enter(source(1), begun, 9);
+        assert_eq!(newest, Entered::Waits { instead_of: Some(1) }, "the newest of the source makes room");
+        assert_eq!(queue.waiting, WAITING_PER_SOURCE_MAX);
+        assert_eq!([queue.next(), queue.next()], [Some(9), Some(1)]);
     }
 
     #[derive(Debug, Clone)]
@@ -499,12 +611,13 @@ mod tests {
             let (mut taken, mut served) = (0, 0);
             for step in steps {
                 match step {
-                    Step::Enter(from) => match queue.enter(source(from), queue.last_number + 1) {
+                    Step::Enter(from) => match queue.arrive(source(from), queue.last_number + 1) {
                         Entered::Now => {
                             prop_assert!(taken < turns && places.is_empty());
                             taken += 1;
                         }
-                        Entered::Waits { number, instead_of } => {
+                        Entered::Waits { instead_of } => {
+                            let number = queue.last_number;
                             prop_assert!(taken == turns && instead_of.is_none());
                             let own = places.iter().filter(|(_, of, _)| *of == from).count();
                             let latest = served + (own + 1) * 2 * (queue.lines.len() + 1);
@@ -546,9 +659,9 @@ mod tests {
         // One source that always waits, and new ones that come once each.
         let mut most = 0;
         for from in 0..3 * WAITING_MAX {
-            queue.enter(source(70_000), 0);
+            queue.arrive(source(70_000), 0);
             for more in 0..2 {
-                queue.enter(IpAddr::from(u32::try_from(3 * from + more).unwrap().to_be_bytes()), 0);
+                queue.arrive(IpAddr::from(u32::try_from(3 * from + more).unwrap().to_be_bytes()), 0);
             }
             queue.next();
             most = most.max(queue.lines.len());
@@ -558,6 +671,12 @@ mod tests {
 
     fn turns(at: usize) -> Arc<Turns> {
         Arc::new(Turns::new(at_once(at), Metrics::new()))
+    }
+
+    /// A turn for a new handshake.
+    fn take(turns: &Arc<Turns>, source: IpAddr) -> impl Future<Output = Result<Turn, Full>> {
+        let (turns, number) = (Arc::clone(turns), turns.queue().draw_number());
+        async move { turns.take(source, number).await }
     }
 
     /// A handshake: ready after some steps, and says which one it is at each.
@@ -611,7 +730,7 @@ mod tests {
     #[tokio::test]
     async fn a_turn_of_somebody_who_is_gone_passes_on() {
         let turns = turns(1);
-        let held = turns.take(source(0)).await.unwrap();
+        let held = take(&turns, source(0)).await.unwrap();
         let waiting: Vec<_> = (0..10)
             .map(|from| {
                 let turns = Arc::clone(&turns);
@@ -634,22 +753,22 @@ mod tests {
     #[tokio::test]
     async fn sec42_who_comes_too_late_is_refused_and_counted() {
         let turns = turns(1);
-        let _held = turns.take(source(0)).await.unwrap();
+        let _held = take(&turns, source(0)).await.unwrap();
         let mut waiting: Vec<_> =
-            (0..WAITING_PER_SOURCE_MAX).map(|_| Box::pin(turns.take(source(1)))).collect();
+            (0..WAITING_PER_SOURCE_MAX).map(|_| Box::pin(take(&turns, source(1)))).collect();
         for take in &mut waiting {
             assert!(futures_util::poll!(take).is_pending());
         }
-        assert_eq!(turns.take(source(1)).await.unwrap_err(), Full::OfSource);
+        assert_eq!(take(&turns, source(1)).await.unwrap_err(), Full::OfSource);
         let refused = |cause| turns.metrics.handshakes_refused.get_or_create(&Cause { cause }).get();
         assert_eq!((refused("too_many_of_source"), refused("too_many")), (1, 0));
         for from in 2..4 {
-            waiting.extend((0..WAITING_PER_SOURCE_MAX).map(|_| Box::pin(turns.take(source(from)))));
+            waiting.extend((0..WAITING_PER_SOURCE_MAX).map(|_| Box::pin(take(&turns, source(from)))));
         }
         for take in &mut waiting[WAITING_PER_SOURCE_MAX..] {
             assert!(futures_util::poll!(take).is_pending());
         }
-        let mut late = Box::pin(turns.take(source(9)));
+        let mut late = Box::pin(take(&turns, source(9)));
         assert!(futures_util::poll!(&mut late).is_pending());
         assert_eq!((refused("too_many_of_source"), refused("too_many")), (1, 1), "one gave way");
         let mut gone = 0;

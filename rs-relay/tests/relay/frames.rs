@@ -5,7 +5,11 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use rs_relay::client::KeepAlive;
 use rs_relay::proto::frame::{ControlBudget, Kind, Opcode, append_frame};
-use rs_relay::proto::limits::{CONTROL_MESSAGE_BYTES_MAX, FRAME_PAYLOAD_BYTES_MAX};
+use rs_relay::proto::limits::{
+    CONTROL_MESSAGE_BYTES_MAX, FRAME_PAYLOAD_BYTES_MAX, LISTENERS_PER_ENTITY_MAX, UNFINISHED_BYTES_MAX,
+    UNFINISHED_FREE_BYTES,
+};
+use rs_relay::server::RelayServerBuilder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_websockets::{ClientBuilder, Message};
 
@@ -175,6 +179,59 @@ async fn sec43_control_messages_at_and_past_the_bound() {
             Some(code) => assert_eq!(answer.payload[..2], code.to_be_bytes()),
         }
     }
+}
+
+/// Control channels that have each begun a message and not ended it: how many of them the relay bears.
+async fn unfinished(relay: &Relay, channels: usize) -> usize {
+    let (mut open, mut borne) = (Vec::new(), 0);
+    for index in 0..channels {
+        let entity = format!("flood-{}", index / LISTENERS_PER_ENTITY_MAX);
+        let token = relay.token(&entity, "listen", LISTEN_KEY, 60);
+        let mut control = relay.bare_listener(&entity, &token).await;
+        control.send(Opcode::Begin(Kind::Text), false, &[b' '; CONTROL_MESSAGE_BYTES_MAX]).await;
+        control.send(Opcode::Ping, true, b"").await;
+        match control.next().await {
+            Some(Frame { opcode: 10, .. }) => borne += 1,
+            Some(Frame { opcode: 8, payload, .. }) => assert_eq!(payload[..2], 1013_u16.to_be_bytes()),
+            other => panic!("{other:?}"),
+        }
+        open.push(control);
+    }
+    // Short messages go through in any case, and others as soon as there is room.
+    let token = relay.token("hyco", "listen", LISTEN_KEY, 60);
+    let mut control = relay.bare_listener("hyco", &token).await;
+    control.send(Opcode::Begin(Kind::Text), false, &[b' '; UNFINISHED_FREE_BYTES - 2]).await;
+    control.send(Opcode::Continuation, true, b"{}").await;
+    control.send(Opcode::Ping, true, b"").await;
+    assert_eq!(control.next().await.unwrap().opcode, 10, "a short message");
+    borne
+}
+
+#[tokio::test]
+async fn sec43_unfinished_messages_at_and_past_their_memory() {
+    let fit = UNFINISHED_BYTES_MAX / (CONTROL_MESSAGE_BYTES_MAX - UNFINISHED_FREE_BYTES);
+    let relay = Relay::start().await;
+    assert_eq!(unfinished(&relay, fit + 3).await, fit);
+    // They are all gone now.
+    let freed = async { while unfinished(&relay, 1).await == 0 {} };
+    soon(freed).await;
+    // The control.
+    let relay = Relay::start_with(RelayServerBuilder::dangerous_without_bounds).await;
+    assert_eq!(unfinished(&relay, fit + 3).await, fit + 3);
+}
+
+#[tokio::test]
+async fn sec43_a_message_that_does_not_end_is_not_waited_for() {
+    let relay = Relay::start_with(|builder| builder.ping_interval(Duration::from_millis(50))).await;
+    let token = relay.token("hyco", "listen", LISTEN_KEY, 60);
+    let mut control = relay.bare_listener("hyco", &token).await;
+    control.send(Opcode::Begin(Kind::Text), false, b"{").await;
+    let mut last = soon(control.next()).await.unwrap();
+    while last.opcode == 9 {
+        control.send(Opcode::Pong, true, b"").await;
+        last = soon(control.next()).await.unwrap();
+    }
+    assert_eq!(last, Frame::close(1008, "The listener does not end its message."));
 }
 
 #[tokio::test]

@@ -54,6 +54,41 @@ async fn r16_the_26th_listener_is_refused() {
     relay.bare_listener("other", &other).await;
 }
 
+/// Clients that do not finish their TLS handshake after the first bytes: too many make room for others.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn sec42_handshakes_at_work_are_bounded() {
+    // As in the server.
+    const AT_WORK_MAX: usize = 1024;
+    // The control bears them all.
+    for (bounded, left) in [(true, AT_WORK_MAX - 1), (false, AT_WORK_MAX + 50)] {
+        let relay =
+            Relay::start_with(|builder| if bounded { builder } else { builder.dangerous_without_bounds() })
+                .await;
+        let (hello, mut flood) = (recorded_hello(&relay), Vec::new());
+        for _ in 0..AT_WORK_MAX + 50 {
+            let mut io = soon(from("127.0.0.2", &relay)).await;
+            io.write_all(&hello).await.unwrap();
+            assert!(soon(io.read(&mut [0; 16_384])).await.unwrap() > 0, "each is answered");
+            flood.push(io);
+        }
+        // The last of all, and the only one of its source; one more of the flood makes room for it.
+        soon(relay.tls()).await;
+        eventually("who is dropped is gone", || {
+            relay.server.metrics_text().contains(&format!("relay_connections {left}\n"))
+        })
+        .await;
+    }
+}
+
+/// A connection from an address of one's choice.
+#[cfg(target_os = "linux")]
+async fn from(address: &str, relay: &Relay) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind((address.parse::<std::net::Ipv4Addr>().unwrap(), 0).into()).unwrap();
+    socket.connect(([127, 0, 0, 1], relay.authority.port()).into()).await.unwrap()
+}
+
 /// The hello of a client that speaks nothing above one version, and what it gets.
 async fn answer_to_version(relay: &Relay, minor: u8) -> Vec<u8> {
     // Version, random, no session, two suites with AES-GCM or AES-CBC, no compression.
@@ -132,10 +167,7 @@ async fn sec42_a_flood_of_handshakes_does_not_delay_another_source() {
         let hello = recorded_hello(&relay);
         let mut flood = Vec::new();
         for _ in 0..FLOOD {
-            let socket = tokio::net::TcpSocket::new_v4().unwrap();
-            socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
-            let server = ([127, 0, 0, 1], relay.authority.port()).into();
-            flood.push(soon(socket.connect(server)).await.unwrap().into_std().unwrap());
+            flood.push(soon(from("127.0.0.2", &relay)).await.into_std().unwrap());
         }
         eventually("all are there", || {
             relay.server.metrics_text().contains(&format!("relay_connections {FLOOD}\n"))

@@ -1,0 +1,217 @@
+//! Probation: what a source is remembered for whose connections come to nothing while others wait.
+//!
+//! Turns are fair, but a source that keeps coming back keeps the processors busy, and everything takes longer for everybody. So
+//! a connection that ends without having shown that it may be here leaves a mark on its source for a while, if several sources
+//! wait for their turns at that time. A source with all its marks taken gets a few connections a second: each waits for a mark
+//! to go. One that proves good makes room at once, so a source in earnest is soon rid of it. Where nobody else is kept waiting,
+//! as behind a load balancer that hides addresses, there are no marks.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use super::turns::Turns;
+use crate::net::random;
+
+/// Marks of a source from which on its connections wait.
+const MARKS_MAX: usize = 32;
+
+/// How long a mark stays at least, and at most: not all of them go at the same time.
+const STAYS: std::ops::Range<u64> = 5_000..15_000;
+
+/// Sources that are remembered. Further ones get no marks.
+const SOURCES_MAX: usize = 4096;
+
+/// See the module's text.
+#[derive(Debug)]
+pub(crate) struct Probation {
+    turns: Arc<Turns>,
+    marks_max: usize,
+    sources: Mutex<HashMap<IpAddr, Source>>,
+}
+
+#[derive(Debug, Default)]
+struct Source {
+    marks: usize,
+    waiting: VecDeque<oneshot::Sender<Mark>>,
+}
+
+impl Probation {
+    pub(crate) fn new(turns: Arc<Turns>, bounded: bool) -> Arc<Self> {
+        let marks_max = if bounded { MARKS_MAX } else { usize::MAX };
+        Arc::new(Self { turns, marks_max, sources: Mutex::default() })
+    }
+
+    fn sources(&self) -> MutexGuard<'_, HashMap<IpAddr, Source>> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a connection begin, at once unless its source has all its marks.
+    pub(crate) async fn enter(self: &Arc<Self>, source: IpAddr) -> Trial {
+        let waits = self.queue(source);
+        let mark = match waits {
+            Some(given) => given.await.ok(),
+            None => None,
+        };
+        Trial { probation: Arc::clone(self), source, mark, proven: false }
+    }
+
+    fn queue(&self, source: IpAddr) -> Option<oneshot::Receiver<Mark>> {
+        let mut sources = self.sources();
+        let line = sources.get_mut(&source).filter(|line| line.marks >= self.marks_max)?;
+        let (waiter, given) = oneshot::channel();
+        line.waiting.push_back(waiter);
+        Some(given)
+    }
+
+    /// One more mark, if there is room for it.
+    fn mark(self: &Arc<Self>, source: IpAddr) -> Option<Mark> {
+        let mut sources = self.sources();
+        if sources.len() >= SOURCES_MAX && !sources.contains_key(&source) {
+            return None;
+        }
+        let line = sources.entry(source).or_default();
+        if line.marks >= self.marks_max {
+            return None;
+        }
+        line.marks += 1;
+        Some(Mark { of: Some((Arc::clone(self), source)) })
+    }
+
+    /// A mark goes: to the next who waits, or for good.
+    fn pass(self: &Arc<Self>, source: IpAddr) {
+        loop {
+            let mut sources = self.sources();
+            let Some(line) = sources.get_mut(&source) else { return };
+            let Some(next) = line.waiting.pop_front() else {
+                line.marks -= 1;
+                if line.marks == 0 {
+                    sources.remove(&source);
+                }
+                return;
+            };
+            drop(sources);
+            match next.send(Mark { of: Some((Arc::clone(self), source)) }) {
+                Ok(()) => return,
+                // It is gone; the mark is still here.
+                Err(mut mark) => mark.of = None,
+            }
+        }
+    }
+}
+
+/// A mark of a source. It passes on when this is dropped.
+#[derive(Debug)]
+struct Mark {
+    of: Option<(Arc<Probation>, IpAddr)>,
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        if let Some((probation, source)) = self.of.take() {
+            probation.pass(source);
+        }
+    }
+}
+
+/// A connection that has to prove that it may be here. When this is dropped before it leaves its mark.
+#[derive(Debug)]
+pub(crate) struct Trial {
+    probation: Arc<Probation>,
+    source: IpAddr,
+    /// What it has waited for.
+    mark: Option<Mark>,
+    proven: bool,
+}
+
+impl Trial {
+    /// It may.
+    pub(crate) fn proven(mut self) {
+        self.proven = true;
+    }
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        if self.proven || (self.mark.is_none() && !self.probation.turns.are_contended()) {
+            return;
+        }
+        let mark = self.mark.take().or_else(|| self.probation.mark(self.source));
+        if let (Some(mark), Ok(runtime)) = (mark, Handle::try_current()) {
+            let stays = STAYS.start + random::number() % (STAYS.end - STAYS.start);
+            runtime.spawn(async move {
+                tokio::time::sleep(Duration::from_millis(stays)).await;
+                drop(mark);
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::server::metrics::Metrics;
+
+    fn source(last: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, last])
+    }
+
+    fn probation(bounded: bool, others_wait: bool) -> Arc<Probation> {
+        let turns = Arc::new(Turns::new(NonZeroUsize::MIN, Metrics::new()));
+        if others_wait {
+            turns.contend();
+        }
+        Probation::new(turns, bounded)
+    }
+
+    fn enter(probation: &Arc<Probation>, last: u8) -> Option<Trial> {
+        probation.enter(source(last)).now_or_never()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sec42_a_source_whose_connections_come_to_nothing_has_to_wait() {
+        for (bounded, others_wait) in [(true, true), (false, true), (true, false)] {
+            let probation = probation(bounded, others_wait);
+            for _ in 0..MARKS_MAX {
+                drop(enter(&probation, 1).expect("below the bound"));
+            }
+            // The controls are not held.
+            assert_eq!(enter(&probation, 1).is_none(), bounded && others_wait, "{bounded} {others_wait}");
+            assert!(enter(&probation, 2).is_some(), "another source");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_proves_good_makes_room_at_once_and_who_does_not_leaves_a_mark() {
+        let probation = probation(true, true);
+        let in_earnest: Vec<_> =
+            (0..2 * MARKS_MAX).map(|_| enter(&probation, 1).expect("no marks")).collect();
+        in_earnest.into_iter().for_each(Trial::proven);
+        for _ in 0..MARKS_MAX {
+            drop(enter(&probation, 1));
+        }
+        let mut waiting: Vec<_> = (0..4).map(|_| Box::pin(probation.enter(source(1)))).collect();
+        for entering in &mut waiting {
+            assert!(entering.now_or_never().is_none());
+        }
+        let mut waiting = waiting.into_iter();
+        let begun = tokio::time::Instant::now();
+        let first = waiting.next().unwrap().await;
+        assert!(begun.elapsed().as_millis() >= u128::from(STAYS.start), "a mark had to go");
+        let second = waiting.next().unwrap();
+        first.proven();
+        assert!(second.now_or_never().is_some(), "its mark passes on");
+        // The others leave, all marks go, and nobody is remembered.
+        drop(waiting);
+        tokio::time::sleep(Duration::from_millis(3 * STAYS.end)).await;
+        assert!(probation.sources().is_empty());
+    }
+}
