@@ -390,6 +390,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             return Ok(());
         }
         let receipt = Receipt::sign(&self.engineer, self.welcome.session, sequence, link);
+        self.checker.made_receipt(receipt.clone());
         self.receipted = Some(sequence);
         self.bytes_since_receipt = 0;
         self.last_receipt = Instant::now();

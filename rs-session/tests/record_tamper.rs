@@ -5,7 +5,10 @@ mod common;
 use common::{Story, file};
 use proptest::prelude::*;
 use rs_consent::EndCause;
-use rs_session::record::{FILE_HEADER, Frame, Report, Trust, Verdict, verify};
+use rs_consent::SigningKey;
+use rs_session::record::{
+    Checker, Draft, FILE_HEADER, Fault, Frame, RECEIPTS_MADE_MAX, Receipt, Report, Trust, Verdict, verify,
+};
 
 fn check(story: &Story, bytes: &[u8]) -> Report {
     verify(bytes, Trust::Node(story.parties.node.public()))
@@ -158,6 +161,39 @@ fn sec29_a_forged_chain_conflicts_with_a_receipt() {
     assert_eq!(report.verdict, Verdict::Broken);
     assert_eq!(report.findings[0].record, Some(3));
     assert!(report.findings[0].explanation.contains("receipt"), "{report:?}");
+}
+
+/// A side that knows its own receipts takes them back only as it made them.
+#[test]
+fn sec29_a_receipt_that_was_made_here_is_known_and_another_in_its_place_is_not() {
+    let genuine = |signer: &SigningKey, story: &Story| {
+        Receipt::sign(signer, story.parties.session, story.chain.next_sequence() - 1, story.chain.head())
+    };
+    let mut story = Story::begin();
+    story.output(1, "shown\n");
+    let made = genuine(&story.parties.engineer, &story);
+    let forged = genuine(&story.parties.node, &story);
+    for (recorded, fits) in [(&made, true), (&forged, false)] {
+        let mut story = Story::begin();
+        story.output(1, "shown\n");
+        story.push(Draft::receipt(recorded.clone()));
+        // Whatever this side made: it knows only what is the same in every bit.
+        for known in [None, Some(&made)] {
+            let mut checker = Checker::new(Some(story.parties.node.public()));
+            known.into_iter().for_each(|known| checker.made_receipt(known.clone()));
+            let faults: Vec<Fault> = story.frames.iter().flat_map(|frame| checker.take(frame)).collect();
+            assert_eq!(faults, if fits { vec![] } else { vec![Fault::Receipt] });
+            assert_eq!(checker.receipted(), fits.then_some(1));
+        }
+    }
+    // Control: one that was said to be made here is not looked at again, as long as it is among the newest.
+    story.push(Draft::receipt(forged.clone()));
+    for (later, known) in [(RECEIPTS_MADE_MAX - 1, true), (RECEIPTS_MADE_MAX, false)] {
+        let mut checker = Checker::new(Some(story.parties.node.public()));
+        checker.made_receipt(forged.clone());
+        (0..later).for_each(|_| checker.made_receipt(made.clone()));
+        assert_eq!(story.frames.iter().all(|frame| checker.take(frame).is_empty()), known, "{later}");
+    }
 }
 
 #[test]

@@ -376,6 +376,13 @@ proptest! {
         prop_assert_eq!(objects_in(&parts), objects_in(&[&text]));
     }
 
+    /// Lines that pass together are those that pass when each is looked at: a character at a time none passes unseen.
+    #[test]
+    fn sec34_lines_that_pass_together_would_pass_alone(text in secrets_and_noise()) {
+        let characters: Vec<&str> = text.split("").collect();
+        prop_assert_eq!(text_in(&characters, &KNOWN), text_in(&[&text], &KNOWN));
+    }
+
     /// Nothing but masked places changes: the text is the original with each masked span exchanged, and every span opens.
     #[test]
     fn sec34_every_mask_opens_to_what_stood_there(text in secrets_and_noise()) {

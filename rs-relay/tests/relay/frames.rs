@@ -200,8 +200,8 @@ async fn unfinished(relay: &Relay, channels: usize) -> usize {
     // Short messages go through in any case, and others as soon as there is room.
     let token = relay.token("hyco", "listen", LISTEN_KEY, 60);
     let mut control = relay.bare_listener("hyco", &token).await;
-    control.send(Opcode::Begin(Kind::Text), false, &[b' '; UNFINISHED_FREE_BYTES - 2]).await;
-    control.send(Opcode::Continuation, true, b"{}").await;
+    control.send(Opcode::Begin(Kind::Text), false, &[b' '; UNFINISHED_FREE_BYTES - 7]).await;
+    control.send(Opcode::Continuation, true, br#"{"a":1}"#).await;
     control.send(Opcode::Ping, true, b"").await;
     assert_eq!(control.next().await.unwrap().opcode, 10, "a short message");
     borne

@@ -1,6 +1,6 @@
 //! The chain: how records are made one after the other, and how each is checked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use chrono::{DateTime, Utc};
 use rs_consent::EndCause;
@@ -330,7 +330,11 @@ pub struct Checker {
     last_wall: Option<DateTime<Utc>>,
     end: Option<EndCause>,
     receipted: Option<u64>,
+    made: VecDeque<Receipt>,
 }
+
+/// Receipts that a [`Checker`] knows as made on its own side, until they come back on record: the newest 256.
+pub const RECEIPTS_MADE_MAX: usize = 256;
 
 impl Checker {
     /// A checker that trusts `node`, or, with `None`, whatever node key record 0 names.
@@ -346,7 +350,16 @@ impl Checker {
             last_wall: None,
             end: None,
             receipted: None,
+            made: VecDeque::new(),
         }
+    }
+
+    /// A receipt that this side signed itself: when it comes back as it was made, its signature is known to fit.
+    pub fn made_receipt(&mut self, receipt: Receipt) {
+        if self.made.len() == RECEIPTS_MADE_MAX {
+            self.made.pop_front();
+        }
+        self.made.push_back(receipt);
     }
 
     /// What record 0 says; `None` before it was read.
@@ -468,7 +481,11 @@ impl Checker {
             None => receipt.sequence < self.next_sequence,
         };
         let forward = self.receipted.is_none_or(|newest| receipt.sequence > newest);
-        if fits && forward && receipt.is_by_key(engineer, identity.session_id) {
+        while self.made.front().is_some_and(|made| made.sequence < receipt.sequence) {
+            self.made.pop_front();
+        }
+        let own = self.made.front() == Some(receipt);
+        if fits && forward && (own || receipt.is_by_key(engineer, identity.session_id)) {
             self.receipted = Some(receipt.sequence);
         } else {
             faults.push(Fault::Receipt);

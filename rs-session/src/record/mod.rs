@@ -58,7 +58,7 @@ mod sealed;
 mod skeleton;
 mod verify;
 
-pub use chain::{Chain, ChainError, Checker, Draft, Fault};
+pub use chain::{Chain, ChainError, Checker, Draft, Fault, RECEIPTS_MADE_MAX};
 pub use content::{
     ApprovalContent, ApprovalStep, ApprovalSubject, Content, EndContent, FinishedContent, InterruptContent,
     NoteContent, OutputContent, OutputData, RefusalContent, RequestContent, StartContent,

@@ -106,6 +106,9 @@ const fn form(
 const PASSWORD: &[&str] = &["pass", "pwd", "secret"];
 const KEY: &[&str] = &["key", "token", "credential", "auth"];
 
+/// What lines hold after which others are read in another way: a Kubernetes object.
+pub(super) const BLOCK_HINTS: [&str; 1] = ["data:"];
+
 pub(super) const FORMS: &[Form] = &[
     form(
         "private-key",

@@ -1,12 +1,12 @@
 //! The forms and patterns in force, compiled: where the secrets of a line are.
 
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use aho_corasick::AhoCorasick;
 use regex::{Captures, Regex};
 
-use super::forms::{Check, FORMS, KEY_NAME, PASSWORD_NAME};
+use super::forms::{BLOCK_HINTS, Check, FORMS, KEY_NAME, PASSWORD_NAME};
 use super::patterns::Pattern;
 
 /// How far back from a match the rest of its name is looked for, in bytes.
@@ -25,15 +25,20 @@ const NAME_BYTES_MAX: usize = 64;
 /// assert_eq!(piece.masked.len(), 2);
 /// ```
 #[derive(Debug, Clone)]
-pub struct Rules {
-    /// Finds the hints of all forms in one go; most lines hold none.
+pub struct Rules(Arc<Compiled>);
+
+#[derive(Debug)]
+struct Compiled {
+    /// Finds in one go a hint of any known form, or a form that has none: most lines hold neither.
+    screen: Regex,
+    /// Which hints a line holds.
     hints: AhoCorasick,
     /// For each hint the rule that it calls for.
     called: Vec<usize>,
     rules: Vec<Rule>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Rule {
     name: String,
     regex: Regex,
@@ -88,21 +93,37 @@ impl Rules {
             always: true,
             own: true,
         });
-        let rules: Vec<_> = known.chain(own).collect();
+        let rules = known.chain(own).collect();
         let hints =
             FORMS.iter().enumerate().flat_map(|(rule, form)| form.hints.iter().map(move |hint| (hint, rule)));
         let (hints, called): (Vec<&str>, Vec<usize>) = hints.map(|(hint, rule)| (*hint, rule)).unzip();
         #[expect(clippy::expect_used, reason = "constants, compiled by every test")]
         let hints =
             AhoCorasick::builder().ascii_case_insensitive(true).build(hints).expect("hints are a few words");
-        Self { hints, called, rules }
+        Self(Arc::new(Compiled { screen: screen(), hints, called, rules }))
+    }
+
+    /// Where the first line of `text` begins that has to be looked at, line by line: no line before it holds a secret, by
+    /// itself or together with others.
+    pub(super) fn first_suspect(&self, text: &str) -> Option<usize> {
+        // The owner's patterns may be anything, and are written for a line.
+        let hit = if self.0.rules.iter().any(|rule| rule.own) { Some(0) } else { self.hit(text) };
+        hit.map(|hit| text.as_bytes()[..hit].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1))
+    }
+
+    /// Somewhere in the first line that the screen does not let pass.
+    fn hit(&self, text: &str) -> Option<usize> {
+        self.0.screen.shortest_match_at(text, 0)
     }
 
     /// Which rules have to look at `text`.
     fn rules_for(&self, text: &str) -> Vec<bool> {
-        let mut wanted: Vec<bool> = self.rules.iter().map(|rule| rule.always).collect();
-        for hit in self.hints.find_overlapping_iter(text) {
-            wanted[self.called[hit.pattern().as_usize()]] = true;
+        if self.hit(text).is_none() {
+            return self.0.rules.iter().map(|rule| rule.own).collect();
+        }
+        let mut wanted: Vec<bool> = self.0.rules.iter().map(|rule| rule.always).collect();
+        for hit in self.0.hints.find_overlapping_iter(text) {
+            wanted[self.0.called[hit.pattern().as_usize()]] = true;
         }
         wanted
     }
@@ -110,13 +131,25 @@ impl Rules {
     /// The secrets in `text`, which holds no line end, in order and apart from each other; only what ends behind `from`.
     pub(super) fn find(&self, text: &str, from: usize) -> Vec<Found> {
         let mut found = Vec::new();
-        for (rule, wanted) in self.rules.iter().zip(self.rules_for(text)) {
+        for (rule, wanted) in self.0.rules.iter().zip(self.rules_for(text)) {
             if wanted {
                 rule.find(text, from, &mut found);
             }
         }
         merge(found)
     }
+}
+
+/// All hints of the known forms, the forms that have none, and what begins a block of which single lines say nothing. No
+/// match of it reaches over a line end.
+fn screen() -> Regex {
+    let hints = FORMS.iter().flat_map(|form| form.hints).chain(&BLOCK_HINTS);
+    let hints: Vec<String> = hints.map(|hint| regex::escape(hint)).collect();
+    let others = FORMS.iter().filter(|form| form.hints.is_empty()).map(|form| form.expression);
+    let parts: Vec<String> =
+        std::iter::once(format!("(?i-u:{})", hints.join("|"))).chain(others.map(str::to_owned)).collect();
+    #[expect(clippy::expect_used, reason = "constants, compiled by every test")]
+    Regex::new(&parts.join("|")).expect("known forms are expressions")
 }
 
 impl Rule {

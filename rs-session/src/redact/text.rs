@@ -88,22 +88,41 @@ impl TextMasker {
         out.into_pieces()
     }
 
-    pub(super) fn push_to(&mut self, text: &str, commitments: &mut Commitments, out: &mut impl Sink) {
-        for line in text.split_inclusive('\n') {
-            let (mut rest, ends) = line.strip_suffix('\n').map_or((line, false), |line| (line, true));
-            loop {
-                let room = WINDOW_BYTES - (self.buffer.len() - self.context);
-                let (fits, later) = rest.split_at(rest.floor_char_boundary(room));
-                self.buffer.push_str(fits);
-                rest = later;
-                if rest.is_empty() {
-                    break;
-                }
-                self.window(commitments, out);
+    pub(super) fn push_to(&mut self, mut text: &str, commitments: &mut Commitments, out: &mut impl Sink) {
+        loop {
+            text = self.release_harmless(text, out);
+            let Some(line) = text.split_inclusive('\n').next() else { return };
+            self.push_line(line, commitments, out);
+            text = &text[line.len()..];
+        }
+    }
+
+    /// Releases the whole lines at the beginning that need no look, and returns the rest.
+    fn release_harmless<'a>(&self, text: &'a str, out: &mut impl Sink) -> &'a str {
+        if !self.buffer.is_empty() || self.open.is_some() || self.data.is_some() {
+            return text;
+        }
+        let whole = || text.rfind('\n').map_or(0, |end| end + 1);
+        let (harmless, rest) = text.split_at(self.rules.first_suspect(text).unwrap_or_else(whole));
+        out.text(harmless);
+        rest
+    }
+
+    /// Takes a line, or what there is of it.
+    fn push_line(&mut self, line: &str, commitments: &mut Commitments, out: &mut impl Sink) {
+        let (mut rest, ends) = line.strip_suffix('\n').map_or((line, false), |line| (line, true));
+        loop {
+            let room = WINDOW_BYTES - (self.buffer.len() - self.context);
+            let (fits, later) = rest.split_at(rest.floor_char_boundary(room));
+            self.buffer.push_str(fits);
+            rest = later;
+            if rest.is_empty() {
+                break;
             }
-            if ends {
-                self.line(true, commitments, out);
-            }
+            self.window(commitments, out);
+        }
+        if ends {
+            self.line(true, commitments, out);
         }
     }
 
