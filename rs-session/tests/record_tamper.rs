@@ -155,7 +155,7 @@ fn sec29_a_forged_chain_conflicts_with_a_receipt() {
     let mut forged = Story::begin();
     forged.request(1, "Get-Date");
     forged.output(1, "nothing to see");
-    forged.push(rs_session::record::Draft::receipt(receipt));
+    forged.push(Draft::receipt(receipt));
     forged.end(EndCause::Exit);
     let report = check(&honest, &forged.file());
     assert_eq!(report.verdict, Verdict::Broken);

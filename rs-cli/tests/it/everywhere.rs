@@ -125,8 +125,8 @@ fn lived_in() -> Machine {
         let _printed = machine.json(line);
     }
     machine.enable("Diagnostics");
-    let to = machine.file("events.json");
-    let _printed = machine.json(&format!("forward add siem --to file://{}", to.display()));
+    let to = url::Url::from_file_path(machine.file("events.json")).expect("named from the root");
+    let _printed = machine.json(&format!("forward add siem --to {to}"));
     machine
 }
 

@@ -8,6 +8,10 @@ use crate::machine::{Machine, Run};
 
 const ENABLE: &str = "enable --access-level Diagnostics --agree-to-remote-support-consent";
 
+/// A program that every machine has, in place of a remote shell that some have not. It is not reached.
+const SHELL: &str =
+    if cfg!(windows) { r"--node-shell C:\Windows\System32\cmd.exe" } else { "--node-shell /bin/sh" };
+
 #[track_caller]
 fn refused(run: &Run, code: i32, says: &[&str]) {
     assert_eq!(run.code, code, "{run:?}");
@@ -56,15 +60,16 @@ fn f02_the_cluster_is_asked_for_or_refused_and_never_dropped() {
 fn f01_what_is_for_one_node_is_not_given_for_several() {
     let machine = Machine::new();
     std::fs::write(machine.file("sas"), "Endpoint=sb://x/").expect("own file");
-    let run = machine.run(&format!("{ENABLE} --node n1 --sas-credential-file sas"));
+    let run = machine.run(&format!("{ENABLE} --node n1 {SHELL} --sas-credential-file sas"));
     refused(&run, 2, &["--sas-credential-file", "hand it in there"]);
     assert!(!run.stderr.contains("sb://"), "{}", run.stderr);
-    let run = machine.run(&format!("{ENABLE} --node n1 --support-request opening.json"));
+    let run = machine.run(&format!("{ENABLE} --node n1 {SHELL} --support-request opening.json"));
     refused(&run, 2, &["an opening is for one node"]);
-    let run = machine.run("history --node n1 --include-session-transcript");
+    let run = machine.run(&format!("history --node n1 {SHELL} --include-session-transcript"));
     refused(&run, 2, &["on its own node"]);
     // Where nobody agreed and nobody can be asked, no node is asked.
-    refused(&machine.run("enable --access-level Diagnostics --node n1"), 3, &["no terminal"]);
+    let run = machine.run(&format!("enable --access-level Diagnostics --node n1 {SHELL}"));
+    refused(&run, 3, &["no terminal"]);
 }
 
 #[test]

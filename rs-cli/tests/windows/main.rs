@@ -124,8 +124,8 @@ fn l01_the_service_is_installed_carries_a_session_stops_in_good_order_and_goes()
     });
     let done = machine.run(&format!("connect --relay-ca {authority} --command Get-Date"));
     assert_eq!(done.code, 0, "{}", done.stderr);
-    let mut engineer =
-        start(&machine, &["connect", "--command", "Test-Observability -Seconds 600"], "engineer");
+    let line = ["connect", "--relay-ca", &authority, "--command", "Test-Observability -Seconds 600"];
+    let mut engineer = start(&machine, &line, "engineer");
     until("the operation prints", || {
         let (out, err) = (read(&machine, "engineer.out"), read(&machine, "engineer.err"));
         assert_eq!(engineer.0.try_wait().expect("own process"), None, "{out}\n{err}");
