@@ -8,7 +8,7 @@
 //! A turn is one step of a handshake, from bytes that have come to bytes that are to be sent. A peer that sends slowly has no
 //! turn while it is waited for.
 //!
-//! While nobody waits a step is taken where the connection is served. When there is a crowd it is taken on a thread for
+//! While few wait a step is taken where the connection is served. When there is a crowd it is taken on a thread for
 //! blocking work: a row of signatures would keep the threads of the runtime from seeing what else has come.
 
 use std::collections::hash_map::Entry;
@@ -33,6 +33,9 @@ pub(crate) const WAITING_PER_SOURCE_MAX: usize = 1024;
 /// Handshakes that wait for a turn, in all. With one more, the source with the most of them loses its newest.
 pub(crate) const WAITING_MAX: usize = 3072;
 
+/// So many wait in a crowd. Below that it costs less to take a step where the connection is served.
+const CROWD: usize = 32;
+
 /// Sources that are remembered, from which on those that have nothing waiting are forgotten at once.
 const SOURCES_MAX: usize = 2 * WAITING_MAX;
 
@@ -53,13 +56,13 @@ pub(crate) struct Turns {
 #[derive(Debug)]
 pub(crate) struct Turn {
     turns: Option<Arc<Turns>>,
-    /// There is a crowd: this turn was waited for.
-    waited: bool,
+    /// Many others wait.
+    crowded: bool,
 }
 
 impl Turn {
-    fn new(turns: &Arc<Turns>, waited: bool) -> Self {
-        Self { turns: Some(Arc::clone(turns)), waited }
+    fn new(turns: &Arc<Turns>, crowded: bool) -> Self {
+        Self { turns: Some(Arc::clone(turns)), crowded }
     }
 }
 
@@ -103,7 +106,7 @@ impl Turns {
                 bell.rung.swap(false, Ordering::Acquire);
                 let waker = Waker::from(Arc::clone(&bell));
                 let step;
-                (future, step) = if turn.waited {
+                (future, step) = if turn.crowded {
                     spawn_blocking(move || poll_once(future, &waker, turn)).await.map_or_else(resume, Ok)?
                 } else {
                     poll_once(future, &waker, turn)
@@ -134,14 +137,18 @@ impl Turns {
 
     async fn take(self: &Arc<Self>, source: IpAddr, number: u64) -> Result<Turn, Full> {
         let (waiter, given) = oneshot::channel();
-        if self.enter(source, number, waiter)? {
-            let turn = Turn::new(self, false);
-            // Whatever else is ready to run comes first: others take their places before this one works.
+        let turn = if self.enter(source, number, waiter)? {
+            Turn::new(self, false)
+        } else {
+            let _place = Place { turns: self, source, number };
+            given.await.map_err(|_| Full::InAll)?
+        };
+        if !turn.crowded {
+            // Whatever else is ready to run comes first: others take their places before this one works, and what is no
+            // handshake is not held up by a row of them.
             behind_the_others().await;
-            return Ok(turn);
         }
-        let _place = Place { turns: self, source, number };
-        given.await.map_err(|_| Full::InAll)
+        Ok(turn)
     }
 
     /// Whether there is a turn at once.
@@ -169,11 +176,11 @@ impl Turns {
     fn pass(self: &Arc<Self>) {
         loop {
             let mut queue = self.queue();
-            let next = queue.next();
+            let (next, crowded) = (queue.next(), queue.waiting >= CROWD);
             self.metrics.handshakes_waiting.set(number(queue.waiting));
             drop(queue);
             let Some(next) = next else { return };
-            match next.send(Turn::new(self, true)) {
+            match next.send(Turn::new(self, crowded)) {
                 Ok(()) => return,
                 // It is gone; the turn is still here.
                 Err(mut turn) => drop(turn.turns.take()),
