@@ -47,13 +47,14 @@ impl NodeShell {
     /// `platform::check_program` for a program that others can change.
     pub fn new(shell: Option<&str>, command: Option<&str>) -> Result<Self, Failure> {
         let mut arguments = words("node-shell", shell.unwrap_or("ssh"))?.into_iter();
+        let command = words("node-command", command.unwrap_or(COMMAND))?;
         let named = arguments.next().unwrap_or_default();
         let named = if named == "ssh" { PathBuf::from(SSH) } else { PathBuf::from(named) };
         let program = checked(&named)?;
         let is_ssh = named.file_stem().is_some_and(|stem| stem.eq_ignore_ascii_case("ssh"));
         let own = if is_ssh { SSH_OPTIONS } else { &[] };
         let arguments = own.iter().map(|option| (*option).to_owned()).chain(arguments).collect();
-        Ok(Self { program, arguments, command: words("node-command", command.unwrap_or(COMMAND))? })
+        Ok(Self { program, arguments, command })
     }
 
     /// The program that is run.

@@ -70,6 +70,7 @@ fn fits(own: &str, name: &str) -> bool {
 }
 
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
     use crate::operations::{Code, Context, offered};

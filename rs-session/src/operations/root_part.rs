@@ -206,4 +206,5 @@ pub fn asks_owner(request: &Request, warrant: &Warrant) -> bool {
 }
 
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;
