@@ -295,6 +295,9 @@ fn sec47_sec48_a_way_that_dies_in_both_directions_at_once() {
     for listener in &listeners {
         let (back, _) = listener.next(mended, Status::is_online).expect("it comes back");
         println!("{}: back {:.1} s after the way", listener.name, (back - mended).as_secs_f32());
-        assert!(gets_through(&places, &relay, &listener.name, LONG), "{}", listener.name);
+        // The relay finds its end of the dead ways by its own signs of life, and may offer a sender to one until then.
+        while !gets_through(&places, &relay, &listener.name, LONG) {
+            assert!(mended.elapsed() < LONG, "{}", listener.name);
+        }
     }
 }
