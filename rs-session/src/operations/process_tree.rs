@@ -107,7 +107,7 @@ mod platform;
 #[cfg(all(target_os = "linux", feature = "driver", feature = "native"))]
 pub(super) use platform::{Proc, Table, pid};
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "native"))]
 pub(super) use platform::is_crowded;
 
 #[cfg(all(unix, not(target_os = "linux")))]

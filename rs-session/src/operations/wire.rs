@@ -14,6 +14,9 @@ pub const CHUNK_BYTES_MAX: usize = 64 << 10;
 pub const PLAN_BYTES_MAX: usize = 256 << 10;
 /// Bytes in front of each payload.
 pub const HEADER_BYTES: usize = 5;
+/// Exit code of a supervisor whose operation had more processes than it may.
+#[cfg(all(unix, any(feature = "driver", feature = "native")))]
+pub(super) const CROWDED: u8 = 4;
 
 /// Kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -23,8 +23,6 @@ use super::wire::{Finish, FrameKind, Status, Stream, read_frame, write_frame};
 
 #[cfg(unix)]
 mod supervisor;
-#[cfg(unix)]
-pub(super) use self::supervisor::CROWDED;
 
 /// Environment variable by which the worker knows its supervisor.
 pub(super) const SUPERVISOR: &str = "REMOTE_SUPPORT_SUPERVISOR";

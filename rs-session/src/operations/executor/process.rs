@@ -241,7 +241,7 @@ fn fault(code: Option<i32>, why: String) -> Finish {
     const PROCESSOR_TIME: i32 = if cfg!(windows) { 1816 } else { 128 + 24 };
     match code {
         #[cfg(unix)]
-        Some(code) if code == i32::from(crate::operations::worker::CROWDED) => {
+        Some(code) if code == i32::from(crate::operations::wire::CROWDED) => {
             Finish::new(Status::Fault, "the limit of processes is reached")
         }
         Some(PROCESSOR_TIME) => Finish::new(Status::TimeLimit, "the processor time limit is reached"),

@@ -39,6 +39,7 @@ pub(in crate::operations) trait Table {
 }
 
 /// True if more than so many processes and threads are below a process. Where the kernel names no children, it is false.
+#[cfg(feature = "native")]
 pub(in crate::operations) fn is_crowded(root: u32, most: u32) -> bool {
     let entries = |path: String| fs::read_dir(path).into_iter().flatten().flatten();
     let most = usize::try_from(most).unwrap_or(usize::MAX);

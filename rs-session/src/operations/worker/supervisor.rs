@@ -10,7 +10,7 @@ use super::{ENVIRONMENT, SUPERVISOR, parse, read_plan};
 use crate::operations::plan::Plan;
 use crate::operations::process_tree::{self, MARK, root_directory};
 use crate::operations::sandbox::{self, Confinement};
-use crate::operations::wire::{Finish, FrameKind, Status, write_frame};
+use crate::operations::wire::{CROWDED, Finish, FrameKind, Status, write_frame};
 
 /// Starts the worker, waits, ends what is left.
 pub(super) fn supervise(confine: impl Fn(&Plan) -> Confinement) -> io::Result<ExitCode> {
@@ -113,8 +113,6 @@ fn until_over(most: Option<u32>) -> u8 {
 const LOOK_AT_CROWD: rustix::time::Timespec = rustix::time::Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 /// Exit code of a supervisor whose starter is gone.
 const LIFELINE_CUT: u8 = 3;
-/// Exit code of a supervisor whose operation had more processes than it may.
-pub(in crate::operations) const CROWDED: u8 = 4;
 
 #[cfg(target_os = "linux")]
 fn become_reaper() -> io::Result<()> {
