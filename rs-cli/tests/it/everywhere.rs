@@ -188,6 +188,10 @@ fn u09_a_dry_run_of_every_command_changes_nothing() {
         ("forward remove siem".to_owned(), 0),
         ("forward remove other".to_owned(), 4),
     ] {
+        // Under wine every file is for everybody, and a credential in such a file is refused.
+        if line.contains("--sas-url-file") && std::env::var_os("TEST_UNDER_WINE").is_some() {
+            continue;
+        }
         let run = machine.run(&format!("{line} --dry-run --output json"));
         assert_eq!(run.code, code, "{line}: {}{}", run.stdout, run.stderr);
         if code == 0 && line != "session expire" {

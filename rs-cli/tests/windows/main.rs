@@ -150,7 +150,7 @@ fn l01_the_service_is_installed_carries_a_session_stops_in_good_order_and_goes()
     let history = machine.json("history");
     let causes: Vec<&Value> =
         history.as_array().expect("sessions").iter().map(|session| &session["endCause"]).collect();
-    assert!(causes.contains(&&Value::from("AgentStopped")), "{history}");
+    assert!(causes.contains(&&Value::from("agent-stopped")), "{history}");
     let log = fs::read_to_string(machine.state().join("node").join("agent.log")).expect("a log");
     assert!(log.contains("1 session(s) ended"), "{log}");
 
