@@ -33,8 +33,8 @@
 //!
 //! Durability costs bulk 6 %. The bound does not hold here: this disk takes far more than a session makes, 0.28 of the floor.
 //! With other work on the same disk the floor was 125 to 156 MB/s, and a session 89 to 100, 0.62 to 0.77 of it. What limits is
-//! processor time, about 8 ns a byte over both sides: Ed25519 a quarter (five signatures for each 64 KiB, receipts included),
-//! masking 16 %, SHA-256 12 %, copies 9 %, JSON 7 %. Node and engineer share the two processors in this bench.
+//! processor time, about 8 ns a byte over both sides: Ed25519 a quarter (three signatures made and three checked for each
+//! 64 KiB, receipts included), masking 16 %, SHA-256 12 %, copies 9 %, JSON 7 %. Node and engineer share the two processors.
 
 use std::fs::File;
 use std::io::{self, Write as _};
