@@ -129,9 +129,10 @@ impl Places {
             .run("nft add chain ip router passing '{ policy drop; }'; nft flush chain ip router passing");
     }
 
-    /// As it was.
+    /// As it was, from one moment to the next: without any rules in between the router would let connections begin that it
+    /// has not seen, and drop them afterwards as of none that it knows.
     pub(super) fn mend(&self) {
-        self.device.feed("nft delete table ip router; nft -f -", RULES);
+        self.device.feed("nft -f -", &format!("delete table ip router\n{RULES}"));
     }
 }
 
