@@ -135,6 +135,7 @@ impl<'a> Client<'a> {
             if attempts >= ATTEMPTS_MAX {
                 return Err(UploadError::Unreachable { attempts, cause });
             }
+            // Storage that is busy is left alone for longer and longer.
             tokio::time::sleep(pause).await;
             (pause, attempts) = (pause * 2, attempts + 1);
         }

@@ -183,6 +183,7 @@ async fn wait_until_connected(agent: &Agent, context: &mut Context) -> Result<()
                 Failure::new(ErrorCode::Unreachable, "the node did not reach its relay").because(trouble)
             );
         }
+        // The agent says how it is connected to those who ask.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

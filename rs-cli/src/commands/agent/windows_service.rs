@@ -186,6 +186,7 @@ fn wait_until_stopped(service: &Service) -> Result<(), Failure> {
                 .about(service::NAME)
                 .next_step("end its process, then run the command again"));
         }
+        // The service manager says where a service stands to those who ask.
         std::thread::sleep(LOOK_PAUSE);
     }
 }
