@@ -23,6 +23,7 @@ mod forms;
 mod objects;
 mod patterns;
 mod rules;
+mod screen;
 mod text;
 
 use rs_consent::digest::Sha256 as Digest;

@@ -8,6 +8,7 @@ use regex::{Captures, Regex};
 
 use super::forms::{BLOCK_HINTS, Check, FORMS, KEY_NAME, PASSWORD_NAME};
 use super::patterns::Pattern;
+use super::screen::Screen;
 
 /// How far back from a match the rest of its name is looked for, in bytes.
 const NAME_BYTES_MAX: usize = 64;
@@ -29,8 +30,10 @@ pub struct Rules(Arc<Compiled>);
 
 #[derive(Debug)]
 struct Compiled {
+    /// Passes over most lines at once.
+    screen: Option<Screen>,
     /// Finds in one go a hint of any known form, or a form that has none: most lines hold neither.
-    screen: Regex,
+    exact: Regex,
     /// Which hints a line holds.
     hints: AhoCorasick,
     /// For each hint the rule that it calls for.
@@ -100,20 +103,24 @@ impl Rules {
         #[expect(clippy::expect_used, reason = "constants, compiled by every test")]
         let hints =
             AhoCorasick::builder().ascii_case_insensitive(true).build(hints).expect("hints are a few words");
-        Self(Arc::new(Compiled { screen: screen(), hints, called, rules }))
+        Self(Arc::new(Compiled { screen: Screen::new(), exact: exact(), hints, called, rules }))
     }
 
     /// Where the first line of `text` begins that has to be looked at, line by line: no line before it holds a secret, by
     /// itself or together with others.
     pub(super) fn first_suspect(&self, text: &str) -> Option<usize> {
         // The owner's patterns may be anything, and are written for a line.
-        let hit = if self.0.rules.iter().any(|rule| rule.own) { Some(0) } else { self.hit(text) };
+        let hit = match &self.0.screen {
+            _ if self.0.rules.iter().any(|rule| rule.own) => Some(0),
+            Some(screen) => screen.hit(text),
+            None => self.hit(text),
+        };
         hit.map(|hit| text.as_bytes()[..hit].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1))
     }
 
-    /// Somewhere in the first line that the screen does not let pass.
+    /// Somewhere in the first line that holds a hint, or a form that has none.
     fn hit(&self, text: &str) -> Option<usize> {
-        self.0.screen.shortest_match_at(text, 0)
+        self.0.exact.shortest_match_at(text, 0)
     }
 
     /// Which rules have to look at `text`.
@@ -142,7 +149,7 @@ impl Rules {
 
 /// All hints of the known forms, the forms that have none, and what begins a block of which single lines say nothing. No
 /// match of it reaches over a line end.
-fn screen() -> Regex {
+fn exact() -> Regex {
     let hints = FORMS.iter().flat_map(|form| form.hints).chain(&BLOCK_HINTS);
     let hints: Vec<String> = hints.map(|hint| regex::escape(hint)).collect();
     let others = FORMS.iter().filter(|form| form.hints.is_empty()).map(|form| form.expression);

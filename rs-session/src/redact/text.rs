@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::commit::{Commitments, Masking};
 use super::rules::{BLOCK_END, Found, Rules};
-use super::{Masked, Piece, Released};
+use super::{Masked, PIECE_BYTES_MAX, Piece, Released};
 
 /// Most bytes of an unfinished line that are held back. Longer lines are looked at in windows of this size.
 pub const WINDOW_BYTES: usize = 64 * 1024;
@@ -88,6 +88,19 @@ impl TextMasker {
         out.into_pieces()
     }
 
+    /// Whether `text` would come out of [`Self::push`] as it is, and nothing of it held back.
+    pub(super) fn passes(&self, text: &str) -> bool {
+        self.is_between_lines()
+            && text.len() <= PIECE_BYTES_MAX
+            && text.ends_with('\n')
+            && self.rules.first_suspect(text).is_none()
+    }
+
+    /// Whether nothing that went by bears upon what comes.
+    const fn is_between_lines(&self) -> bool {
+        self.buffer.is_empty() && self.open.is_none() && self.data.is_none()
+    }
+
     pub(super) fn push_to(&mut self, mut text: &str, commitments: &mut Commitments, out: &mut impl Sink) {
         loop {
             text = self.release_harmless(text, out);
@@ -99,7 +112,7 @@ impl TextMasker {
 
     /// Releases the whole lines at the beginning that need no look, and returns the rest.
     fn release_harmless<'a>(&self, text: &'a str, out: &mut impl Sink) -> &'a str {
-        if !self.buffer.is_empty() || self.open.is_some() || self.data.is_some() {
+        if !self.is_between_lines() {
             return text;
         }
         let whole = || text.rfind('\n').map_or(0, |end| end + 1);
