@@ -3,6 +3,7 @@
 use rs_consent::{AccessLevel, EndCause};
 use serde::{Deserialize, Serialize};
 
+use super::json_text;
 use super::skeleton::Kind;
 use crate::operations::wire::Status;
 use crate::redact::Masked;
@@ -90,6 +91,21 @@ pub struct OutputContent {
     /// What was printed.
     #[serde(flatten)]
     pub data: OutputData,
+}
+
+impl OutputContent {
+    /// As `serde_json` writes it.
+    fn encode(&self) -> Vec<u8> {
+        let (name, text) = match &self.data {
+            OutputData::Text(text) => ("text", text),
+            OutputData::Objects(text) => ("objects", text),
+            OutputData::Error(text) => ("error", text),
+        };
+        let mut out = format!("{{\"invocation\":{},\"{name}\":", self.invocation).into_bytes();
+        json_text::write(text, &mut out);
+        out.push(b'}');
+        out
+    }
 }
 
 /// What an operation printed.
@@ -278,7 +294,7 @@ impl Content {
             Self::Start(content) => serde_json::to_vec(content),
             Self::Request(content) => serde_json::to_vec(content),
             Self::Refusal(content) => serde_json::to_vec(content),
-            Self::Output(content) => serde_json::to_vec(content),
+            Self::Output(content) => Ok(content.encode()),
             Self::Finished(content) => serde_json::to_vec(content),
             Self::Interrupt(content) => serde_json::to_vec(content),
             Self::Receipt => Ok(b"{}".to_vec()),
@@ -318,5 +334,18 @@ impl Content {
             Kind::Note => Self::Note(serde_json::from_slice(bytes)?),
             Kind::End => Self::End(serde_json::from_slice(bytes)?),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_is_written_as_serde_json_writes_it() {
+        for data in [OutputData::Text, OutputData::Objects, OutputData::Error] {
+            let content = OutputContent { invocation: u64::MAX, data: data("a \"b\"\n".to_owned()) };
+            assert_eq!(content.encode(), serde_json::to_vec(&content).expect("JSON"));
+        }
     }
 }

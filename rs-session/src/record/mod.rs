@@ -52,13 +52,14 @@
 mod chain;
 mod content;
 mod frame;
+mod json_text;
 #[cfg(feature = "driver")]
 mod salvage;
 mod sealed;
 mod skeleton;
 mod verify;
 
-pub use chain::{Chain, ChainError, Checker, Draft, Fault, RECEIPTS_MADE_MAX};
+pub use chain::{Chain, ChainError, Checker, Draft, Fault, HeadSigner, RECEIPTS_MADE_MAX};
 pub use content::{
     ApprovalContent, ApprovalStep, ApprovalSubject, Content, EndContent, FinishedContent, InterruptContent,
     NoteContent, OutputContent, OutputData, RefusalContent, RequestContent, StartContent,
