@@ -51,7 +51,7 @@ pub use self::live::{Downed, LiveSession};
 pub use self::operations::{OperationsEngine, Work as OperationsWork};
 use self::quota::DayBook;
 pub use self::quota::{LIMIT_CODE, SessionLimits};
-pub use self::receipts::{RECEIPT_OVERDUE, UNRECEIPTED_BYTES_MAX};
+pub use self::receipts::{RECEIPT_EVERY, RECEIPT_OVERDUE, UNRECEIPTED_BYTES_MAX};
 pub use self::statement::{
     complete_end, complete_end_on, end_statement, end_statement_on, end_statement_sha256, state_end,
 };

@@ -12,6 +12,9 @@ pub const UNRECEIPTED_BYTES_MAX: usize = 4 << 20;
 /// A record that was shown and is not covered by a receipt for this long ends the session: 120 seconds. The engineer's
 /// client signs within 250 ms of reading, so it has stopped reading or does not sign.
 pub const RECEIPT_OVERDUE: Duration = Duration::from_secs(120);
+/// While output goes by, a receipt is put on record at the latest when so many records were shown since the last one: 8, at
+/// most 512 KiB. One that a newer one overtakes before is not: the newer one covers what it covered.
+pub const RECEIPT_EVERY: usize = 8;
 /// Most records that may wait for a receipt; older ones are forgotten, and can then not be receipted.
 const RECORDS_MAX: usize = 65_536;
 
@@ -28,6 +31,10 @@ struct Waiting {
 pub(super) struct Receipts {
     waiting: BTreeMap<u64, Waiting>,
     bytes: usize,
+    /// The newest receipt that came, until it is put on record.
+    newest: Option<Receipt>,
+    /// Records that were shown since the last one was.
+    shown: usize,
 }
 
 impl Receipts {
@@ -39,6 +46,7 @@ impl Receipts {
         let waiting = Waiting { link: record.link(), bytes, since: Instant::now(), owed };
         self.waiting.insert(skeleton.sequence, waiting);
         self.bytes += bytes;
+        self.shown += usize::from(owed);
         if self.waiting.len() > RECORDS_MAX
             && let Some((_, forgotten)) = self.waiting.pop_first()
         {
@@ -46,9 +54,32 @@ impl Receipts {
         }
     }
 
-    /// Whether a receipt is for a record that waits.
+    /// Whether a receipt is for a record that waits, and newer than the one that is kept.
     pub(super) fn expects(&self, receipt: &Receipt) -> bool {
-        self.waiting.get(&receipt.sequence).is_some_and(|waiting| waiting.link == receipt.link)
+        let newer = self.newest.as_ref().is_none_or(|kept| kept.sequence < receipt.sequence);
+        newer && self.waiting.get(&receipt.sequence).is_some_and(|waiting| waiting.link == receipt.link)
+    }
+
+    /// Keeps a receipt, which overtakes the one that is kept.
+    pub(super) fn keep(&mut self, receipt: Receipt) {
+        self.newest = Some(receipt);
+    }
+
+    /// Whether a receipt waits to be put on record.
+    pub(super) const fn is_kept(&self) -> bool {
+        self.newest.is_some()
+    }
+
+    /// Whether it may wait no longer.
+    pub(super) const fn is_due(&self) -> bool {
+        self.is_kept() && self.shown >= RECEIPT_EVERY
+    }
+
+    /// The receipt that waits to be put on record.
+    pub(super) fn take(&mut self) -> Option<Receipt> {
+        let newest = self.newest.take()?;
+        self.shown = 0;
+        Some(newest)
     }
 
     /// A receipt for this record, and so for all before it, came.
@@ -66,5 +97,66 @@ impl Receipts {
     pub(super) fn time_left(&self, wait: Duration) -> Option<Duration> {
         let oldest = self.waiting.values().find(|waiting| waiting.owed)?;
         Some(wait.saturating_sub(oldest.since.elapsed()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rs_consent::SystemClock;
+    use rs_consent::keys::SigningKey;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::journal::{Journal, Recorder};
+    use crate::record::{Content, Draft, NoteContent};
+
+    /// As many durable records, all of which were shown.
+    async fn shown(count: usize) -> (Receipts, Vec<DurableRecord>) {
+        let directory = tempfile::tempdir().unwrap();
+        let record_key = SigningKey::generate().unwrap();
+        let recorder = Recorder { record_key, clock: Arc::new(SystemClock::new()), sealer: None };
+        let journal = Journal::create(directory.path(), Uuid::nil(), recorder).unwrap();
+        let (mut receipts, mut records) = (Receipts::default(), Vec::new());
+        for _ in 0..count {
+            let note = Content::Note(NoteContent { text: String::new() });
+            let record = journal.append(Draft::new(&note).unwrap()).await.unwrap();
+            receipts.shown(&record);
+            records.push(record);
+        }
+        (receipts, records)
+    }
+
+    fn receipt(record: &DurableRecord) -> Receipt {
+        let engineer = SigningKey::generate().unwrap();
+        Receipt::sign(&engineer, Uuid::nil(), record.skeleton().sequence, record.link())
+    }
+
+    #[tokio::test]
+    async fn sec29_of_receipts_that_come_together_the_newest_is_kept_and_no_older_one_takes_its_place() {
+        let (mut receipts, records) = shown(3).await;
+        for record in &records[..2] {
+            assert!(receipts.expects(&receipt(record)));
+            receipts.keep(receipt(record));
+        }
+        assert!(!receipts.expects(&receipt(&records[0])), "older");
+        assert!(!receipts.expects(&receipt(&records[1])), "the same");
+        assert!(receipts.expects(&receipt(&records[2])));
+        assert_eq!(receipts.take().map(|kept| kept.sequence), Some(1));
+        assert_eq!(receipts.take(), None);
+    }
+
+    #[tokio::test]
+    async fn sec29_a_receipt_is_due_when_enough_was_shown_since_the_last_one() {
+        for (count, due) in [(RECEIPT_EVERY - 1, false), (RECEIPT_EVERY, true), (RECEIPT_EVERY + 1, true)] {
+            let (mut receipts, records) = shown(count).await;
+            assert!(!receipts.is_due(), "none came");
+            receipts.keep(receipt(&records[0]));
+            assert_eq!(receipts.is_due(), due, "{count}");
+            receipts.take();
+            receipts.keep(receipt(&records[1]));
+            assert!(!receipts.is_due(), "the count begins anew");
+        }
     }
 }

@@ -4,9 +4,10 @@ use rs_consent::EndCause;
 use rs_session::channel::Channel;
 use rs_session::client::{Client, ClientEvent, RECEIPT_WAIT};
 use rs_session::history::record_path;
-use rs_session::host::UNRECEIPTED_BYTES_MAX;
+use rs_session::host::{RECEIPT_EVERY, UNRECEIPTED_BYTES_MAX};
+use rs_session::journal::GROUP_BYTES_MAX;
 use rs_session::protocol::{Form, PROTOCOL_VERSION, WireFrame};
-use rs_session::record::Content;
+use rs_session::record::{Content, FrameReader};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::duplex;
@@ -152,3 +153,41 @@ async fn sec29_control_an_engineer_who_signs_is_shown_everything() {
     assert_eq!(ended(&mut client).await, EndCause::Exit);
     served.await.unwrap();
 }
+
+/// Receipts are put on record while output goes by, not only behind it: each covers more than the one before, and what is
+/// not covered is bounded.
+#[tokio::test]
+async fn sec29_receipts_go_on_record_while_output_goes_by() {
+    let world = World::new();
+    let feed = world.prepare("Get-Endless");
+    let piece = "x".repeat(60 * 1024);
+    let pieces = 200;
+    for _ in 0..pieces {
+        feed.send(text(&piece)).unwrap();
+    }
+    feed.send(done()).unwrap();
+    let (mut client, served) = world.connect().await;
+    let session = client.welcome().session;
+    client.invoke("Get-Endless", Form::Text, None).await.unwrap();
+    while !matches!(content(&mut client).await, Some(Content::Finished(_))) {}
+    client.bye().await.unwrap();
+    assert_eq!(ended(&mut client).await, EndCause::Exit);
+    served.await.unwrap();
+    let file = std::fs::File::open(record_path(world.directory.path(), session)).unwrap();
+    let mut reader = FrameReader::new(file).unwrap();
+    let (mut covered, mut receipts) = (0, 0);
+    while let Some(frame) = reader.next_frame().unwrap() {
+        let skeleton = frame.skeleton();
+        if let Some(receipt) = &skeleton.receipt {
+            assert!(receipt.sequence > covered);
+            (covered, receipts) = (receipt.sequence, receipts + 1);
+        }
+        let uncovered = skeleton.sequence - covered;
+        assert!(uncovered < UNCOVERED_MAX, "{uncovered} records behind the last receipt");
+    }
+    assert!((pieces / 100..=pieces).contains(&receipts), "{receipts}");
+}
+
+/// Records that may be on their way to the disk, as many more that may wait for receipts, and those between two of them.
+const UNCOVERED_MAX: u64 =
+    (2 * GROUP_BYTES_MAX + UNRECEIPTED_BYTES_MAX) as u64 / (60 * 1024) + 3 * RECEIPT_EVERY as u64;

@@ -1,5 +1,6 @@
 //! Everything between welcome and end: what comes in, what the machine makes of it, what is started.
 
+use std::future::ready;
 use std::sync::PoisonError;
 
 use rs_consent::EndCause;
@@ -28,6 +29,8 @@ enum Next {
     /// The oldest record under way is durable, or cannot become so.
     Durable(Box<Result<DurableRecord, JournalError>>),
     Frame(Option<WireFrame>),
+    /// The newest receipt is to be put on record.
+    Receipt,
     Progress(Progress),
     Answered(Answer),
     End(Ending),
@@ -36,6 +39,10 @@ enum Next {
 /// A content that passed the masker, on its way to the record.
 pub(super) fn draft((content, masked): (Content, Vec<Masked>)) -> Result<Draft, ChainError> {
     Draft::new(&content)?.masked(&masked)
+}
+
+fn no_fit() -> Ending {
+    Ending::new(EndCause::Protocol, "the engineer's receipt does not fit the record")
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature that map_err calls")]
@@ -75,6 +82,7 @@ impl<E: Engine, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, E, S> {
                     return Ending::new(EndCause::Exit, "the engineer's client closed the channel");
                 }
                 Next::Frame(Some(frame)) => self.frame(&frame).await,
+                Next::Receipt => self.enter_receipt().await.map(|()| None),
                 Next::Progress(Progress::Output(data)) => Ok(Some(self.output(data).await)),
                 Next::Progress(Progress::Note(text)) => Ok(Some(Event::Note(text))),
                 Next::Progress(Progress::Ask(ask)) => Ok(Some(Event::Ask(ask))),
@@ -128,8 +136,10 @@ impl<E: Engine, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, E, S> {
             ending = self.watch.closed(&self.permit) => Next::End(ending),
             answer = answer => Next::Answered(answer),
             frame = self.receiver.next_frame(), if room => frame.map_or_else(|error| Next::End(error.into()), Next::Frame),
+            () = ready(()), if room && self.receipts.is_due() => Next::Receipt,
             progress = progress => Next::Progress(progress),
             outcome = durable => Next::Durable(Box::new(outcome)),
+            () = ready(()), if self.receipts.is_kept() => Next::Receipt,
             () = sleep(owed.unwrap_or_default()), if owed.is_some() => {
                 let text = format!("no receipt came from the engineer for {} seconds", wait.as_secs());
                 Next::End(Ending::new(EndCause::Protocol, text))
@@ -150,9 +160,15 @@ impl<E: Engine, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, E, S> {
             Ending::new(EndCause::Protocol, format!("the engineer's client sent no message: {error}"))
         })?;
         match message {
-            ClientMessage::Receipt(receipt) => self.receipt(receipt).await.map(|()| None),
-            ClientMessage::Renew { assignment } => self.renew(assignment).await.map(|()| None),
-            message => Ok(Some(Event::Message(message))),
+            ClientMessage::Receipt(receipt) => self.receipt(receipt).map(|()| None),
+            message => {
+                // What the engineer says next is behind what they signed, also on record.
+                self.enter_receipt().await?;
+                match message {
+                    ClientMessage::Renew { assignment } => self.renew(assignment).await.map(|()| None),
+                    message => Ok(Some(Event::Message(message))),
+                }
+            }
         }
     }
 
@@ -265,15 +281,29 @@ impl<E: Engine, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, E, S> {
         Ok(())
     }
 
-    async fn receipt(&mut self, receipt: Receipt) -> Result<(), Ending> {
+    /// Keeps a receipt until it is put on record, unless a newer one comes before.
+    fn receipt(&mut self, receipt: Receipt) -> Result<(), Ending> {
+        if !self.receipts.expects(&receipt) {
+            return Err(no_fit());
+        }
+        self.receipts.keep(receipt);
+        Ok(())
+    }
+
+    async fn enter_receipt(&mut self) -> Result<(), Ending> {
+        let Some(draft) = self.kept_receipt()? else { return Ok(()) };
         self.watch.check(&self.permit)?;
-        let fits = self.receipts.expects(&receipt)
-            && receipt.is_by(&self.permit.assignment().engineer.key, self.session);
-        if !fits {
-            return Err(Ending::new(EndCause::Protocol, "the engineer's receipt does not fit the record"));
+        self.submit(draft).await
+    }
+
+    /// The receipt that waits to be put on record, its signature checked.
+    pub(super) fn kept_receipt(&mut self) -> Result<Option<Draft>, Ending> {
+        let Some(receipt) = self.receipts.take() else { return Ok(None) };
+        if !receipt.is_by(&self.permit.assignment().engineer.key, self.session) {
+            return Err(no_fit());
         }
         self.receipts.came(receipt.sequence);
-        self.submit(Draft::receipt(receipt)).await
+        Ok(Some(Draft::receipt(receipt)))
     }
 
     /// A newer assignment takes the place of the old one, if the gate admits it for the same engineer and request; from

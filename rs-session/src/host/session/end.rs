@@ -81,6 +81,7 @@ impl<E: Engine, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, E, S> {
             ending.work_killed();
         }
         self.shared.engine.forget(self.session).await;
+        self.keep_last_receipt();
         self.keep_back_the_rest().await;
         let end = Event::End {
             cause: ending.cause,
@@ -126,6 +127,15 @@ impl<E: Engine, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, E, S> {
             None => None,
         };
         Downed { session_id, cause: ending.cause, delays, last_executed, recorded, statement }
+    }
+
+    /// The engineer's last word on what was shown goes on record too. One that does not fit is none.
+    fn keep_last_receipt(&mut self) {
+        if let Ok(Some(draft)) = self.kept_receipt()
+            && let Ok(submitted) = self.journal.submit(draft)
+        {
+            self.outbox.push(submitted);
+        }
     }
 
     /// What was under way when the gate shut becomes durable before the end, and is not shown.
