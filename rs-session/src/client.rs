@@ -21,6 +21,7 @@ use crate::protocol::{
     WireFrame,
 };
 use crate::record::{Checker, Content, FILE_HEADER, Fault, Frame, FrameError, Kind, Receipt, Stored};
+use crate::signing::ReadyKey;
 
 /// A receipt is signed at the latest when this many bytes of records came since the last one.
 pub const RECEIPT_BYTES: usize = 64 * 1024;
@@ -145,7 +146,7 @@ pub enum ClientEvent {
 pub struct Client<S> {
     sender: FrameSender<S>,
     receiver: FrameReceiver<S>,
-    engineer: Arc<SigningKey>,
+    signer: ReadyKey,
     welcome: Welcome,
     checker: Checker,
     /// When record 0 came, and how long the session could last from then on, by the node's clock.
@@ -176,6 +177,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         client: &str,
         copy: Option<Box<dyn Write + Send>>,
     ) -> Result<Self, ConnectError> {
+        let signer = ReadyKey::new(&credentials.engineer).map_err(ChannelError::Stream)?;
         let channel = Channel::connect(stream, &credentials.engineer, credentials.node).await?;
         let exporter = channel.exporter()?;
         let (mut sender, mut receiver) = channel.split();
@@ -192,7 +194,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let mut this = Self {
             sender,
             receiver,
-            engineer: Arc::clone(&credentials.engineer),
+            signer,
             checker: Checker::new(Some(credentials.node)),
             began: None,
             copy,
@@ -389,7 +391,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         if self.bytes_since_receipt == 0 {
             return Ok(());
         }
-        let receipt = Receipt::sign(&self.engineer, self.welcome.session, sequence, link);
+        let receipt = Receipt::sign(&self.signer, self.welcome.session, sequence, link);
         self.checker.made_receipt(receipt.clone());
         self.receipted = Some(sequence);
         self.bytes_since_receipt = 0;

@@ -14,6 +14,7 @@
 
 mod recovery;
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use crate::history::record_path;
 use crate::record::{
     Chain, ChainError, Digest, Draft, FILE_HEADER, Frame, Kind, SALT_BYTES, Sealer, Signer, Skeleton,
 };
+use crate::signing::ReadyKey;
 
 pub(crate) use self::recovery::lock_within;
 pub use self::recovery::{Known, LOCK_WAIT, Recovered, Recovery, recover, recover_known, recover_on};
@@ -48,7 +50,9 @@ const RESERVE_AHEAD_BYTES: u64 = 256 << 10;
 /// A record that is on disk. Only a [`Journal`] makes these.
 #[derive(Debug, Clone)]
 pub struct DurableRecord {
+    /// Without its content, which is in `bytes`.
     frame: Frame,
+    link: Digest,
     bytes: Bytes,
 }
 
@@ -68,13 +72,13 @@ impl DurableRecord {
     /// The record without its content: its place in the chain, and nothing that was typed or printed.
     #[must_use]
     pub fn skeleton_only(&self) -> Vec<u8> {
-        self.frame.clone().without_content().encode()
+        self.frame.encode()
     }
 
     /// The hash that the next record points back to.
     #[must_use]
-    pub fn link(&self) -> Digest {
-        self.frame.link()
+    pub const fn link(&self) -> Digest {
+        self.link
     }
 }
 
@@ -160,13 +164,18 @@ impl Journal {
     /// When no thread can be started, or the length of the file cannot be read.
     pub fn over(file: Box<dyn DiskFile>, session: Uuid, recorder: Recorder) -> io::Result<Self> {
         let (jobs, inbox) = mpsc::channel();
-        let length = file.length()?;
+        let Recorder { record_key, clock, sealer } = recorder;
+        let (key, length) = (ReadyKey::new(&record_key)?, file.length()?);
         let writer = Writer {
             file,
             length,
             reserved: length,
             chain: Chain::new(session),
-            recorder,
+            key,
+            clock,
+            sealer,
+            waiting: VecDeque::new(),
+            spare: Vec::new(),
             state: State::Open,
         };
         thread::Builder::new()
@@ -262,12 +271,17 @@ struct Writer {
     /// Room is set aside up to this offset.
     reserved: u64,
     chain: Chain,
-    recorder: Recorder,
+    key: ReadyKey,
+    clock: Arc<dyn Clock>,
+    sealer: Option<Box<dyn Sealer>>,
+    /// What did not fit into the last group.
+    waiting: VecDeque<Job>,
+    /// Room for the bytes of the next group.
+    spare: Vec<u8>,
     state: State,
 }
 
 /// A group as it is being made: records with whoever waits for them, and their bytes one behind the other.
-#[derive(Default)]
 struct Group {
     records: Vec<(oneshot::Sender<Result<DurableRecord, JournalError>>, DurableRecord)>,
     bytes: Vec<u8>,
@@ -285,7 +299,7 @@ impl Group {
 
 impl Writer {
     fn run(mut self, inbox: &mpsc::Receiver<Job>) {
-        while let Ok(first) = inbox.recv() {
+        while let Some(first) = self.waiting.pop_front().or_else(|| inbox.recv().ok()) {
             self.commit(first, inbox);
         }
     }
@@ -294,33 +308,31 @@ impl Writer {
     fn commit(&mut self, first: Job, inbox: &mpsc::Receiver<Job>) {
         let before = self.chain.clone();
         let group = self.group(first, inbox);
-        if group.records.is_empty() {
-            return;
+        if !group.records.is_empty() {
+            let outcome = self.write(&group);
+            if outcome.is_err() {
+                // What was not written is not in the chain.
+                self.chain = before;
+            }
+            for (reply, record) in group.records {
+                drop(reply.send(outcome.clone().map(|()| record)));
+            }
         }
-        let outcome = self.write(&group);
-        if outcome.is_err() {
-            // What was not written is not in the chain.
-            self.chain = before;
-        }
-        for (reply, record) in group.records {
-            drop(reply.send(outcome.clone().map(|()| record)));
-        }
+        self.spare = group.bytes;
+        self.spare.clear();
     }
 
-    /// Gives the drafts that wait their places in the chain. Those that get none are answered at once.
+    /// Gives the drafts that wait their places in the chain. Those that get none are answered at once. What comes while the
+    /// group is being made waits for the next one: so a group is as large as the sync before it was slow, and no larger.
     fn group(&mut self, first: Job, inbox: &mpsc::Receiver<Job>) -> Group {
-        let mut group = Group::default();
-        let mut next = Some(first);
-        while let Some(Job { draft, reply }) = next.take() {
-            match self.admit(draft.kind()).and_then(|()| self.encode(draft)) {
-                Ok((record, stored)) => {
-                    group.bytes.extend_from_slice(&stored);
-                    group.records.push((reply, record));
-                }
+        self.waiting.push_front(first);
+        self.waiting.extend(inbox.try_iter());
+        let mut group = Group { records: Vec::new(), bytes: std::mem::take(&mut self.spare) };
+        while group.records.len() < GROUP_MAX && group.bytes.len() < GROUP_BYTES_MAX {
+            let Some(Job { draft, reply }) = self.waiting.pop_front() else { break };
+            match self.admit(draft.kind()).and_then(|()| self.encode(draft, &mut group.bytes)) {
+                Ok(record) => group.records.push((reply, record)),
                 Err(error) => drop(reply.send(Err(error))),
-            }
-            if group.records.len() < GROUP_MAX && group.bytes.len() < GROUP_BYTES_MAX {
-                next = inbox.try_recv().ok();
             }
         }
         group
@@ -334,28 +346,26 @@ impl Writer {
         }
     }
 
-    /// The record, and its bytes for the file.
-    fn encode(&mut self, draft: Draft) -> Result<(DurableRecord, Bytes), JournalError> {
+    /// The record; its bytes for the file go to `stored`.
+    fn encode(&mut self, draft: Draft, stored: &mut Vec<u8>) -> Result<DurableRecord, JournalError> {
         let mut salt = [0; SALT_BYTES];
         getrandom::fill(&mut salt).map_err(|error| self.die(io::Error::other(error)))?;
-        let now = self.recorder.clock.now();
+        let now = self.clock.now();
         let frame = self
             .chain
-            .append(draft, &self.recorder.record_key, Signer::Record, salt, &now)
+            .append(draft, &self.key, Signer::Record, salt, &now)
             .map_err(|error| JournalError::Chain(Arc::new(error)))?;
         let bytes = Bytes::from(frame.encode());
-        let stored = match &self.recorder.sealer {
-            None => bytes.clone(),
-            Some(sealer) => match frame.clone().sealed(&**sealer) {
-                Some(sealed) => Bytes::from(sealed.encode()),
-                // What closes the session is on record in any case.
-                None if closes(frame.skeleton().kind) => {
-                    Bytes::from(frame.clone().without_content().encode())
-                }
-                None => return Err(self.die(io::Error::other("its content cannot be sealed"))),
-            },
-        };
-        Ok((DurableRecord { frame, bytes }, stored))
+        let sealed = self.sealer.as_ref().map(|sealer| frame.encode_sealed(&**sealer, stored));
+        let (link, frame) = (self.chain.head(), frame.without_content());
+        match sealed {
+            None => stored.extend_from_slice(&bytes),
+            Some(true) => {}
+            // What closes the session is on record in any case.
+            Some(false) if closes(frame.skeleton().kind) => stored.extend_from_slice(&frame.encode()),
+            Some(false) => return Err(self.die(io::Error::other("its content cannot be sealed"))),
+        }
+        Ok(DurableRecord { frame, link, bytes })
     }
 
     fn write(&mut self, group: &Group) -> Result<(), JournalError> {

@@ -68,3 +68,5 @@ pub mod sealing;
 pub mod search;
 #[cfg(feature = "driver")]
 pub mod seek;
+#[cfg(feature = "driver")]
+mod signing;

@@ -30,9 +30,9 @@ const CONTENT_KEY_BYTES: usize = 32;
 ///
 /// let (key, other) = (StorageKey::from_bytes([7; 32]), StorageKey::from_bytes([8; 32]));
 /// let (session, link) = (Uuid::from_u128(1), Digest::of(b"a record"));
-/// let salted = vec![0; 40];
-/// let sealed = key.sealer(session).unwrap().seal(&link, salted.clone()).unwrap();
-/// assert_eq!(key.open(session, &link, &sealed), Ok(salted));
+/// let mut sealed = Vec::new();
+/// assert!(key.sealer(session).unwrap().seal(&link, &[0; 32], b"content", &mut sealed));
+/// assert_eq!(key.open(session, &link, &sealed), Ok([&[0; 32], &b"content"[..]].concat()));
 /// assert_eq!(key.open(session, &Digest::of(b"another place"), &sealed), Err(Closed::Damaged));
 /// assert_eq!(other.open(session, &link, &sealed), Err(Closed::OtherKey));
 /// ```
@@ -150,15 +150,29 @@ impl fmt::Debug for SessionSealer {
 }
 
 impl Sealer for SessionSealer {
-    fn seal(&self, link: &Digest, mut salted: Vec<u8>) -> Option<Vec<u8>> {
+    fn seal(&self, link: &Digest, salt: &[u8; SALT_BYTES], content: &[u8], out: &mut Vec<u8>) -> bool {
+        let before = out.len();
+        // All room at once, so that no copy in clear is left behind where it grows.
+        out.reserve(SEAL_BYTES + SALT_BYTES + content.len());
+        out.extend_from_slice(&self.mark);
+        let nonce_at = out.len();
+        out.extend_from_slice(&[0; NONCE_BYTES]);
+        let closed_at = out.len();
+        out.extend_from_slice(salt);
+        out.extend_from_slice(content);
         let place = Aad::from(sealed_place(self.session, link));
-        let length = salted.len();
-        let nonce = self.key.seal_in_place_append_tag(place, &mut salted).ok()?;
-        let mut sealed = Vec::with_capacity(SEAL_BYTES + length);
-        sealed.extend_from_slice(&self.mark);
-        sealed.extend_from_slice(nonce.as_ref());
-        sealed.append(&mut salted);
-        Some(sealed)
+        match self.key.seal_in_place_separate_tag(place, &mut out[closed_at..]) {
+            Ok((nonce, tag)) => {
+                out[nonce_at..closed_at].copy_from_slice(nonce.as_ref());
+                out.extend_from_slice(tag.as_ref());
+                true
+            }
+            Err(_) => {
+                out[before..].zeroize();
+                out.truncate(before);
+                false
+            }
+        }
     }
 }
 

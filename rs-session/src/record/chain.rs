@@ -52,10 +52,22 @@ impl RecordKeyCertificate {
     }
 }
 
+/// What signs heads: the key of a session, of a node, of an engineer.
+pub trait HeadSigner {
+    /// The Ed25519 signature under `message`.
+    fn sign(&self, message: &[u8]) -> [u8; 64];
+}
+
+impl HeadSigner for SigningKey {
+    fn sign(&self, message: &[u8]) -> [u8; 64] {
+        Self::sign(self, message)
+    }
+}
+
 impl Receipt {
     /// The engineer's signature under the head (`sequence`, `link`) of `session`.
     #[must_use]
-    pub fn sign(engineer: &SigningKey, session: Uuid, sequence: u64, link: Digest) -> Self {
+    pub fn sign(engineer: &impl HeadSigner, session: Uuid, sequence: u64, link: Digest) -> Self {
         let signature = SignatureText(engineer.sign(&head_message(RECEIPT, session, sequence, &link)));
         Self { sequence, link, signature }
     }
@@ -221,7 +233,7 @@ impl Chain {
     pub fn append(
         &mut self,
         draft: Draft,
-        key: &SigningKey,
+        key: &impl HeadSigner,
         signer: Signer,
         salt: [u8; SALT_BYTES],
         now: &Now,

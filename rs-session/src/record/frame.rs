@@ -139,12 +139,11 @@ impl Frame {
     #[must_use]
     pub fn sealed(mut self, sealer: &dyn Sealer) -> Option<Self> {
         if let Stored::Present { salt, bytes } = &self.content {
-            // Room for what is added, so that closing in place leaves no copy behind.
-            let mut salted = Vec::with_capacity(sealed_length(bytes.len()));
-            salted.extend_from_slice(salt);
-            salted.extend_from_slice(bytes);
-            let bytes = sealer.seal(&self.link(), salted)?;
-            self.content = Stored::Sealed(SealedContent { bytes, closed: Closed::NoKey });
+            let mut sealed = Vec::with_capacity(sealed_length(bytes.len()));
+            if !sealer.seal(&self.link(), salt, bytes, &mut sealed) {
+                return None;
+            }
+            self.content = Stored::Sealed(SealedContent { bytes: sealed, closed: Closed::NoKey });
         }
         Some(self)
     }
@@ -173,23 +172,53 @@ impl Frame {
     /// The record as bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let (state, salt, bytes): (u8, &[u8], &[u8]) = match &self.content {
-            Stored::Removed => (STATE_REMOVED, &[], &[]),
-            Stored::Present { salt, bytes } => (STATE_PRESENT, salt, bytes),
-            Stored::Sealed(sealed) => (STATE_SEALED, &[], &sealed.bytes),
+        let mut out = Vec::with_capacity(self.length());
+        match &self.content {
+            Stored::Removed => self.encode_head(STATE_REMOVED, 0, &mut out),
+            Stored::Present { salt, bytes } => {
+                self.encode_head(STATE_PRESENT, bytes.len(), &mut out);
+                out.extend_from_slice(salt);
+                out.extend_from_slice(bytes);
+            }
+            Stored::Sealed(sealed) => {
+                self.encode_head(STATE_SEALED, sealed.bytes.len() - sealed_length(0), &mut out);
+                out.extend_from_slice(&sealed.bytes);
+            }
+        }
+        out
+    }
+
+    /// Appends the record to `out` with its content closed, as it goes to the disk: the bytes of [`Self::sealed`], made in
+    /// their place. False where it cannot be closed; then `out` is as it was.
+    #[must_use]
+    pub fn encode_sealed(&self, sealer: &dyn Sealer, out: &mut Vec<u8>) -> bool {
+        let before = out.len();
+        out.reserve(self.length() + SEAL_BYTES);
+        let Stored::Present { salt, bytes } = &self.content else {
+            out.extend_from_slice(&self.encode());
+            return true;
         };
-        let mut out = Vec::with_capacity(
-            PREFIX_BYTES + self.skeleton_bytes.len() + SIGNATURE_BYTES + salt.len() + bytes.len(),
-        );
-        out.extend_from_slice(&u32::try_from(self.skeleton_bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
+        self.encode_head(STATE_SEALED, bytes.len(), out);
+        let sealed = sealer.seal(&self.link(), salt, bytes, out);
+        if !sealed {
+            out.truncate(before);
+        }
+        sealed
+    }
+
+    /// How many bytes it takes in a file.
+    fn length(&self) -> usize {
+        PREFIX_BYTES + self.skeleton_bytes.len() + SIGNATURE_BYTES + self.content.length()
+    }
+
+    /// Everything in front of the content.
+    fn encode_head(&self, state: u8, content_length: usize, out: &mut Vec<u8>) {
+        let length = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX).to_be_bytes();
+        out.extend_from_slice(&length(self.skeleton_bytes.len()));
         out.extend_from_slice(&[state, 0, 0, 0]);
-        let length = if state == STATE_SEALED { bytes.len() - sealed_length(0) } else { bytes.len() };
-        out.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+        out.extend_from_slice(&length(content_length));
         out.extend_from_slice(&self.skeleton_bytes);
         out.extend_from_slice(&self.signature);
-        out.extend_from_slice(salt);
-        out.extend_from_slice(bytes);
-        out
     }
 
     /// Reads exactly one record from `bytes`.
@@ -262,8 +291,7 @@ impl<R: Read> FrameReader<R> {
     /// [`FrameError`]; after an error nothing more can be read.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         let Some(frame) = read_frame(&mut self.inner)? else { return Ok(None) };
-        let length = PREFIX_BYTES + frame.skeleton_bytes.len() + SIGNATURE_BYTES + frame.content.length();
-        self.offset += length as u64;
+        self.offset += frame.length() as u64;
         self.session = self.session.or_else(|| frame.skeleton.session.as_ref().map(|it| it.session_id));
         let (Stored::Sealed(_), Some(key), Some(session)) = (&frame.content, &self.key, self.session) else {
             return Ok(Some(frame));
@@ -336,9 +364,9 @@ fn read_frame(input: &mut impl Read) -> Result<Option<Frame>, FrameError> {
 }
 
 fn take(input: &mut impl Read, length: usize) -> Result<Vec<u8>, FrameError> {
-    let mut bytes = vec![0; length];
-    take_into(input, &mut bytes)?;
-    Ok(bytes)
+    let mut bytes = Vec::with_capacity(length);
+    let got = input.by_ref().take(length as u64).read_to_end(&mut bytes)?;
+    if got < length { Err(FrameError::Torn { missing_at_least: length - got }) } else { Ok(bytes) }
 }
 
 fn take_into(input: &mut impl Read, bytes: &mut [u8]) -> Result<(), FrameError> {

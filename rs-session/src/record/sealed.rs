@@ -72,9 +72,9 @@ pub trait Opener: fmt::Debug + Send + Sync {
 
 /// Closes the contents of one session.
 pub trait Sealer: fmt::Debug + Send {
-    /// `salted` (salt and content) of the record with this `link`, closed: [`SEAL_BYTES`] longer. `None` where no nonce
-    /// could be had.
-    fn seal(&self, link: &Digest, salted: Vec<u8>) -> Option<Vec<u8>>;
+    /// Appends to `out` salt and content of the record with this `link`, closed: [`SEAL_BYTES`] longer than both. False
+    /// where no nonce could be had; then `out` is as it was.
+    fn seal(&self, link: &Digest, salt: &[u8; SALT_BYTES], content: &[u8], out: &mut Vec<u8>) -> bool;
 }
 
 /// What opens sealed contents; `None`: nothing does, and they are passed over as closed.
