@@ -123,9 +123,11 @@ async fn echoes(disk: &Path, synced: bool) -> Outcome<(Site, Duration)> {
 /// Whether the bound holds.
 async fn bulk(disk: &Path, mib: usize, rounds: usize) -> Outcome<bool> {
     let (mut durable, mut off, mut floor, mut fixed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut made = Vec::new();
+    let (mut made, mut busy) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
+        let before = processor_time();
         let (site, took) = output(disk, mib, true).await?;
+        busy.push(processor_time() - before);
         durable.push(took);
         made = site.disk.groups();
         drop(site);
@@ -147,6 +149,12 @@ async fn bulk(disk: &Path, mib: usize, rounds: usize) -> Outcome<bool> {
     for (what, rate) in [("durable", durable), ("off", off), ("floor", floor), ("floor 512K", fixed)] {
         println!("  {what:10} {rate:9.1} MB/s");
     }
+    let busy = median(&mut busy).as_secs_f64();
+    println!(
+        "  durable took {:.1} ns of processor time a byte, {:.2} of 2 processors",
+        busy * 1e9 / (mib << 20) as f64,
+        busy * durable * 1e6 / (mib << 20) as f64
+    );
     let ratios = (durable / floor, durable / fixed);
     println!(
         "  ratio      {:9.2} of the floor's rate, {:.2} of the floor's with 512 KiB, {:.2} of the rate without durability",
@@ -174,6 +182,12 @@ async fn output(disk: &Path, mib: usize, synced: bool) -> Outcome<(Site, Duratio
     let took = start.elapsed();
     leave(client).await?;
     Ok((site, took))
+}
+
+/// What this process has used so far.
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 fn median(times: &mut [Duration]) -> Duration {

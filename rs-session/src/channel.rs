@@ -205,7 +205,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrameSender<S> {
     /// # Errors
     /// [`ChannelError::Stream`], [`ChannelError::Deadline`] after [`WRITE_WAIT`].
     pub async fn show(&mut self, record: &DurableRecord) -> Result<(), ChannelError> {
-        self.write(&encode_record(record.bytes())).await
+        encode_record(record.bytes(), &mut self.pending);
+        self.write().await
     }
 
     /// Shows only the place of a record in the chain; its content stays on the node.
@@ -213,7 +214,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrameSender<S> {
     /// # Errors
     /// As [`Self::show`].
     pub async fn show_skeleton(&mut self, record: &DurableRecord) -> Result<(), ChannelError> {
-        self.write(&encode_record(&record.skeleton_only())).await
+        encode_record(&record.skeleton_only(), &mut self.pending);
+        self.write().await
     }
 
     /// Answers the engineer outside the record: welcome, refused, pong.
@@ -221,7 +223,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrameSender<S> {
     /// # Errors
     /// As [`Self::show`].
     pub async fn reply(&mut self, message: &NodeMessage) -> Result<(), ChannelError> {
-        self.write(&encode_control(message)?).await
+        encode_control(message, &mut self.pending)?;
+        self.write().await
     }
 
     /// Says something to the node.
@@ -229,7 +232,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrameSender<S> {
     /// # Errors
     /// As [`Self::show`].
     pub async fn ask(&mut self, message: &ClientMessage) -> Result<(), ChannelError> {
-        self.write(&encode_control(message)?).await
+        encode_control(message, &mut self.pending)?;
+        self.write().await
     }
 
     /// Ends this direction with the encrypted goodbye.
@@ -242,8 +246,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrameSender<S> {
     }
 
     /// Cancel-safe: a frame that was begun is completed by the next call.
-    async fn write(&mut self, bytes: &[u8]) -> Result<(), ChannelError> {
-        self.pending.extend_from_slice(bytes);
+    async fn write(&mut self) -> Result<(), ChannelError> {
         let write = async {
             while !self.pending.is_empty() {
                 self.stream.write_buf(&mut self.pending).await?;

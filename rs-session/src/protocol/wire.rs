@@ -1,6 +1,6 @@
 //! Frames and messages as bytes; pure.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 use chrono::{DateTime, Utc};
 use rs_consent::statement::Envelope;
 use rs_consent::{AccessLevel, RefusalCode, Scope};
@@ -222,26 +222,25 @@ impl Decoder {
     }
 }
 
-/// A control message as a frame.
+/// Appends a control message as a frame to `out`.
 ///
 /// # Errors
 /// When the message cannot be written as JSON.
-pub fn encode_control(message: &impl Serialize) -> Result<Bytes, WireError> {
-    Ok(frame(KIND_CONTROL, &serde_json::to_vec(message)?))
+pub fn encode_control(message: &impl Serialize, out: &mut BytesMut) -> Result<(), WireError> {
+    frame(KIND_CONTROL, &serde_json::to_vec(message)?, out);
+    Ok(())
 }
 
-/// A record as a frame.
-#[must_use]
-pub fn encode_record(record: &[u8]) -> Bytes {
-    frame(KIND_RECORD, record)
+/// Appends a record as a frame to `out`.
+pub fn encode_record(record: &[u8], out: &mut BytesMut) {
+    frame(KIND_RECORD, record, out);
 }
 
-fn frame(kind: u8, body: &[u8]) -> Bytes {
-    let mut out = Vec::with_capacity(LENGTH_BYTES + 1 + body.len());
-    out.extend_from_slice(&u32::try_from(body.len() + 1).unwrap_or(u32::MAX).to_be_bytes());
-    out.push(kind);
-    out.extend_from_slice(body);
-    Bytes::from(out)
+fn frame(kind: u8, body: &[u8], out: &mut BytesMut) {
+    out.reserve(LENGTH_BYTES + 1 + body.len());
+    out.put_u32(u32::try_from(body.len() + 1).unwrap_or(u32::MAX));
+    out.put_u8(kind);
+    out.put_slice(body);
 }
 
 #[cfg(test)]
@@ -276,9 +275,10 @@ mod tests {
             bodies in prop::collection::vec((any::<bool>(), prop::collection::vec(any::<u8>(), 0..200)), 0..10),
             cut in 1_usize..50,
         ) {
-            let wire: Vec<u8> = bodies.iter()
-                .flat_map(|(record, body)| frame(if *record { KIND_RECORD } else { KIND_CONTROL }, body))
-                .collect();
+            let mut wire = BytesMut::new();
+            for (record, body) in &bodies {
+                frame(if *record { KIND_RECORD } else { KIND_CONTROL }, body, &mut wire);
+            }
             let mut decoder = Decoder::new(HELLO_BYTES_MAX);
             let mut seen = Vec::new();
             for piece in wire.chunks(cut) {
