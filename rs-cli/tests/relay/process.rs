@@ -1,5 +1,6 @@
 //! A relay in a process of its own, and clients for it in this one.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -47,7 +48,7 @@ impl Relay {
     fn start_in(directory: tempfile::TempDir, port: u16, arguments: &[&str]) -> Self {
         let program = std::env::var_os("TEST_PROGRAM")
             .map_or_else(|| env!("CARGO_BIN_EXE_remote-support").into(), PathBuf::from);
-        let mut child = Command::new(program)
+        let mut child = command("--other", program.as_os_str())
             .arg("--state-dir")
             .arg(directory.path().join("state"))
             .args(["relay", "serve", "--listen", &format!("127.0.0.1:{port}")])
@@ -202,4 +203,18 @@ pub(crate) fn write_private(path: &Path, content: &str) {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::write(path, content).expect("own directory");
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("own file");
+}
+
+/// Set where the good clients run at a priority of real time: they stand for other machines, so they do not wait for what
+/// the relay or a flood does with this one's processors.
+const REAL_TIME: &str = "REAL_TIME";
+
+/// A command of this class of the scheduler, where it would otherwise have that of the good clients.
+pub(crate) fn command(class: &str, program: &OsStr) -> Command {
+    if std::env::var_os(REAL_TIME).is_none() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("chrt");
+    command.args([class, "0"]).arg(program);
+    command
 }

@@ -83,19 +83,19 @@ impl Channel {
                     Ok(None) => {}
                     Ok(Some(Event::Text(text))) => {
                         if let Err(reason) = self.message(&text) {
-                            return Some(reason);
+                            return Some(self.broken(reason));
                         }
                     }
                     Ok(Some(Event::Close(reason))) => return reason,
                     Ok(Some(Event::Data { bytes, first, last })) => {
                         if let Err(reason) = self.data(&bytes, first, last) {
-                            return Some(reason);
+                            return Some(self.broken(reason));
                         }
                     }
                     Ok(Some(Event::Ping | Event::Pong)) => {}
                     Err(error) => {
                         tracing::debug!(peer = %self.peer, %error, "control channel failed");
-                        return error.close_reason();
+                        return error.close_reason().map(|reason| self.broken(reason));
                     }
                 },
                 command = self.commands.recv(), if backlog <= BACKLOG_BYTES_MAX => match command {
@@ -114,7 +114,8 @@ impl Channel {
                         return Some(CloseReason::new(CloseReason::POLICY, "The listener does not answer."));
                     }
                     if socket.unfinished_since().is_some_and(|since| since.elapsed() >= every) {
-                        return Some(CloseReason::new(CloseReason::POLICY, "The listener does not end its message."));
+                        let reason = CloseReason::new(CloseReason::POLICY, "The listener does not end its message.");
+                        return Some(self.broken(reason));
                     }
                     if socket.backlog() == 0 {
                         socket.queue_ping();
@@ -125,6 +126,12 @@ impl Channel {
                 () = self.server.0.cut.cancelled() => return Some(shutting_down()),
             }
         }
+    }
+
+    /// The listener broke the protocol; the next ones of its source may have to wait.
+    fn broken(&self, reason: CloseReason) -> CloseReason {
+        self.server.0.probation.broken_by(self.ticket.source());
+        reason
     }
 
     /// Tells the listener of a sender. Message and body go out as one.

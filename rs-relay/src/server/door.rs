@@ -161,7 +161,8 @@ impl Stranger {
             server.0.lobby.work(place);
             Box::pin(transport.secure(raw)).await
         };
-        self.server.0.turns.drive(self.ticket.source, securing).await.map_err(io::Error::other)?
+        let good = self.server.0.probation.stands_good(self.ticket.source);
+        self.server.0.turns.drive(self.ticket.source, good, securing).await.map_err(io::Error::other)?
     }
 
     async fn serve<S: Stream + 'static>(&self, stream: S, deadline: Instant) {

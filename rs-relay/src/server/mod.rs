@@ -66,6 +66,7 @@ mod lobby;
 mod metrics;
 mod namespace;
 mod probation;
+mod standing;
 mod transport;
 mod turns;
 

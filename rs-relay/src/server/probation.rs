@@ -1,10 +1,11 @@
 //! Probation: what a source is remembered for whose connections come to nothing while others wait.
 //!
 //! Turns are fair, but a source that keeps coming back keeps the processors busy, and everything takes longer for everybody. So
-//! a connection that ends without having shown that it may be here leaves a mark on its source for a while, if several sources
-//! wait for their turns at that time. A source with all its marks taken gets a few connections a second: each waits for a mark
-//! to go. One that proves good makes room at once, so a source in earnest is soon rid of it. Where nobody else is kept waiting,
-//! as behind a load balancer that hides addresses, there are no marks.
+//! while several sources wait for their turns, each connection that begins takes a mark of its source. One that shows that it
+//! may be here gives it back at once; one that ends without, or a listener that breaks the protocol, leaves it for a while. A
+//! source with all its marks taken has so many connections on trial, or gets a few a second: each waits for a mark. A source in
+//! earnest is soon rid of it. Where nobody else is kept waiting, as behind a load balancer that hides addresses, there are no
+//! marks.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use super::standing::Standing;
 use super::turns::Turns;
 use crate::net::random;
 
@@ -31,6 +33,7 @@ const SOURCES_MAX: usize = 4096;
 pub(crate) struct Probation {
     turns: Arc<Turns>,
     marks_max: usize,
+    standing: Standing,
     sources: Mutex<HashMap<IpAddr, Source>>,
 }
 
@@ -43,7 +46,7 @@ struct Source {
 impl Probation {
     pub(crate) fn new(turns: Arc<Turns>, bounded: bool) -> Arc<Self> {
         let marks_max = if bounded { MARKS_MAX } else { usize::MAX };
-        Arc::new(Self { turns, marks_max, sources: Mutex::default() })
+        Arc::new(Self { turns, marks_max, standing: Standing::default(), sources: Mutex::default() })
     }
 
     fn sources(&self) -> MutexGuard<'_, HashMap<IpAddr, Source>> {
@@ -52,9 +55,9 @@ impl Probation {
 
     /// Lets a connection begin, at once unless its source has all its marks.
     pub(crate) async fn enter(self: &Arc<Self>, source: IpAddr) -> Trial {
-        let waits = self.queue(source);
-        let mark = match waits {
+        let mark = match self.queue(source) {
             Some(given) => given.await.ok(),
+            None if self.turns.are_contended() => self.mark(source),
             None => None,
         };
         Trial { probation: Arc::clone(self), source, mark, proven: false }
@@ -66,6 +69,30 @@ impl Probation {
         let (waiter, given) = oneshot::channel();
         line.waiting.push_back(waiter);
         Some(given)
+    }
+
+    /// Whether this source is served before strangers.
+    pub(crate) fn stands_good(&self, source: IpAddr) -> bool {
+        self.marks_max < usize::MAX && self.standing.is_good(source)
+    }
+
+    /// A client that had shown that it may be here broke the protocol.
+    pub(crate) fn broken_by(self: &Arc<Self>, source: IpAddr) {
+        self.standing.broke(source);
+        if self.turns.are_contended() {
+            self.leave(self.mark(source));
+        }
+    }
+
+    /// A mark stays for a while.
+    fn leave(&self, mark: Option<Mark>) {
+        if let (Some(mark), Ok(runtime)) = (mark, Handle::try_current()) {
+            let stays = STAYS.start + random::number() % (STAYS.end - STAYS.start);
+            runtime.spawn(async move {
+                tokio::time::sleep(Duration::from_millis(stays)).await;
+                drop(mark);
+            });
+        }
     }
 
     /// One more mark, if there is room for it.
@@ -123,7 +150,7 @@ impl Drop for Mark {
 pub(crate) struct Trial {
     probation: Arc<Probation>,
     source: IpAddr,
-    /// What it has waited for.
+    /// Taken while others waited.
     mark: Option<Mark>,
     proven: bool,
 }
@@ -132,22 +159,21 @@ impl Trial {
     /// It may.
     pub(crate) fn proven(mut self) {
         self.proven = true;
+        self.probation.standing.proven(self.source);
     }
 }
 
 impl Drop for Trial {
     fn drop(&mut self) {
-        if self.proven || (self.mark.is_none() && !self.probation.turns.are_contended()) {
+        if self.proven {
+            return;
+        }
+        self.probation.standing.failed(self.source);
+        if self.mark.is_none() && !self.probation.turns.are_contended() {
             return;
         }
         let mark = self.mark.take().or_else(|| self.probation.mark(self.source));
-        if let (Some(mark), Ok(runtime)) = (mark, Handle::try_current()) {
-            let stays = STAYS.start + random::number() % (STAYS.end - STAYS.start);
-            runtime.spawn(async move {
-                tokio::time::sleep(Duration::from_millis(stays)).await;
-                drop(mark);
-            });
-        }
+        self.probation.leave(mark);
     }
 }
 
@@ -190,10 +216,41 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn sec42_while_others_wait_a_source_has_so_many_on_trial() {
+        for (bounded, others_wait) in [(true, true), (false, true), (true, false)] {
+            let probation = probation(bounded, others_wait);
+            let _on_trial: Vec<_> =
+                (0..MARKS_MAX).map(|_| enter(&probation, 1).expect("below the bound")).collect();
+            // The controls are not held.
+            assert_eq!(enter(&probation, 1).is_none(), bounded && others_wait, "{bounded} {others_wait}");
+            assert!(enter(&probation, 2).is_some(), "another source");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sec43_a_source_whose_listeners_break_the_protocol_has_to_wait() {
+        for (bounded, others_wait) in [(true, true), (false, true), (true, false)] {
+            let probation = probation(bounded, others_wait);
+            for _ in 0..MARKS_MAX {
+                enter(&probation, 1).expect("below the bound").proven();
+                probation.broken_by(source(1));
+            }
+            // The controls are not held.
+            assert_eq!(enter(&probation, 1).is_none(), bounded && others_wait, "{bounded} {others_wait}");
+            assert!(enter(&probation, 2).is_some(), "another source");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn who_proves_good_makes_room_at_once_and_who_does_not_leaves_a_mark() {
         let probation = probation(true, true);
-        let in_earnest: Vec<_> =
-            (0..2 * MARKS_MAX).map(|_| enter(&probation, 1).expect("no marks")).collect();
+        let mut in_earnest: VecDeque<_> =
+            (0..MARKS_MAX).map(|_| enter(&probation, 1).expect("no marks")).collect();
+        for _ in 0..2 * MARKS_MAX {
+            assert!(enter(&probation, 1).is_none(), "as many as may be on trial");
+            in_earnest.pop_front().expect("one on trial").proven();
+            in_earnest.push_back(enter(&probation, 1).expect("a mark came back"));
+        }
         in_earnest.into_iter().for_each(Trial::proven);
         for _ in 0..MARKS_MAX {
             drop(enter(&probation, 1));

@@ -3,7 +3,8 @@
 //! A handshake costs the relay a signature and a key agreement, and a stranger a few hundred bytes that may be the same each
 //! time. So only some handshakes are at work at the same time, and the others wait by source: an IPv4 address or an IPv6
 //! network. Sources are served one after another, those that have just come in between the others, so a source with a
-//! thousand handshakes waits for itself, and one with a single handshake waits for one or two of theirs.
+//! thousand handshakes waits for itself, and one with a single handshake waits for one or two of theirs. Of four turns at most
+//! three go to sources that stand good (`standing`) while others wait, so those hardly notice how many strangers there are.
 //!
 //! A turn is one step of a handshake, from bytes that have come to bytes that are to be sent. A peer that sends slowly has no
 //! turn while it is waited for.
@@ -20,10 +21,12 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, spawn_blocking};
+use tokio::time::Instant;
 
 use super::metrics::{Cause, Metrics};
 
@@ -35,6 +38,12 @@ pub(crate) const WAITING_MAX: usize = 3072;
 
 /// So many wait in a crowd. Below that it costs less to take a step where the connection is served.
 const CROWD: usize = 32;
+
+/// For so long it is remembered that several sources waited.
+pub(crate) const CONTENDED_FOR: Duration = Duration::from_secs(1);
+
+/// Turns that go to sources that stand good, one after another, while others wait.
+const GOOD_IN_A_ROW_MAX: usize = 3;
 
 /// Sources that are remembered, from which on those that have nothing waiting are forgotten at once.
 const SOURCES_MAX: usize = 2 * WAITING_MAX;
@@ -49,6 +58,8 @@ pub(crate) fn default_at_once() -> NonZeroUsize {
 #[derive(Debug)]
 pub(crate) struct Turns {
     queue: Mutex<Queue<oneshot::Sender<Turn>>>,
+    /// When several sources waited at the same time.
+    contended: Mutex<Option<Instant>>,
     metrics: Metrics,
 }
 
@@ -77,7 +88,7 @@ pub(crate) enum Full {
 
 impl Turns {
     pub(crate) fn new(at_once: NonZeroUsize, metrics: Metrics) -> Self {
-        Self { queue: Mutex::new(Queue::new(at_once)), metrics }
+        Self { queue: Mutex::new(Queue::new(at_once)), contended: Mutex::default(), metrics }
     }
 
     /// Drives a future to its end, each step in a turn of its source.
@@ -92,6 +103,7 @@ impl Turns {
     pub(crate) fn drive<F>(
         self: &Arc<Self>,
         source: IpAddr,
+        good: bool,
         future: F,
     ) -> impl Future<Output = Result<F::Output, Full>> + Send + use<F>
     where
@@ -101,7 +113,7 @@ impl Turns {
         async move {
             let (bell, number) = (Arc::new(Bell::default()), turns.queue().draw_number());
             loop {
-                let turn = turns.take(source, number).await?;
+                let turn = turns.take(source, good, number).await?;
                 // What has rung until now is seen by this step.
                 bell.rung.swap(false, Ordering::Acquire);
                 let waker = Waker::from(Arc::clone(&bell));
@@ -119,10 +131,14 @@ impl Turns {
         }
     }
 
-    /// Whether several sources wait, or have waited just now.
+    /// Whether several sources wait, or have waited within [`CONTENDED_FOR`].
     pub(crate) fn are_contended(&self) -> bool {
-        let queue = self.queue();
-        queue.waiting > 0 && queue.lines.len() > 1
+        let contended = *self.contended();
+        contended.is_some_and(|at| at.elapsed() < CONTENDED_FOR)
+    }
+
+    fn contended(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.contended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Two sources wait for ever.
@@ -131,13 +147,14 @@ impl Turns {
         let mut queue = self.queue();
         for last in 0..3 {
             let number = queue.draw_number();
-            queue.enter(IpAddr::from([192, 0, 2, last]), number, oneshot::channel().0);
+            queue.enter(IpAddr::from([192, 0, 2, last]), false, number, oneshot::channel().0);
         }
+        *self.contended() = Some(Instant::now() + Duration::from_secs(3600));
     }
 
-    async fn take(self: &Arc<Self>, source: IpAddr, number: u64) -> Result<Turn, Full> {
+    async fn take(self: &Arc<Self>, source: IpAddr, good: bool, number: u64) -> Result<Turn, Full> {
         let (waiter, given) = oneshot::channel();
-        let turn = if self.enter(source, number, waiter)? {
+        let turn = if self.enter((source, good), number, waiter)? {
             Turn::new(self, false)
         } else {
             let _place = Place { turns: self, source, number };
@@ -152,10 +169,18 @@ impl Turns {
     }
 
     /// Whether there is a turn at once.
-    fn enter(&self, source: IpAddr, own: u64, waiter: oneshot::Sender<Turn>) -> Result<bool, Full> {
+    fn enter(
+        &self,
+        (source, good): (IpAddr, bool),
+        own: u64,
+        waiter: oneshot::Sender<Turn>,
+    ) -> Result<bool, Full> {
         let mut queue = self.queue();
-        let entered = queue.enter(source, own, waiter);
+        let entered = queue.enter(source, good, own, waiter);
         self.metrics.handshakes_waiting.set(number(queue.waiting));
+        if queue.are_several() {
+            *self.contended() = Some(Instant::now());
+        }
         drop(queue);
         let refused = match &entered {
             Entered::Refused(Full::OfSource) => "too_many_of_source",
@@ -289,8 +314,12 @@ struct Queue<W> {
     taken: usize,
     waiting: usize,
     last_number: u64,
-    /// Each source here stands either among the new ones or in the ring, once.
+    /// Each source here stands either among the good ones, among the new ones or in the ring, once.
     lines: HashMap<IpAddr, Line<W>>,
+    /// Sources that stand good, the one that is next in front.
+    good: VecDeque<IpAddr>,
+    /// Turns that went to them since the last one of another.
+    good_in_a_row: usize,
     /// Sources that have had no turn since they came.
     new: VecDeque<IpAddr>,
     /// The others, the one that is next in front. Some have nothing waiting any more: a source has to be absent for a whole
@@ -322,10 +351,17 @@ impl<W> Queue<W> {
             waiting: 0,
             last_number: 0,
             lines: HashMap::new(),
+            good: VecDeque::new(),
+            good_in_a_row: 0,
             new: VecDeque::new(),
             ring: VecDeque::new(),
             new_was_last: false,
         }
+    }
+
+    /// Whether more than one source waits, or did in this round.
+    fn are_several(&self) -> bool {
+        self.waiting > 0 && self.lines.len() > 1
     }
 
     /// The number of a handshake, which it keeps for all its steps.
@@ -334,7 +370,7 @@ impl<W> Queue<W> {
         self.last_number
     }
 
-    fn enter(&mut self, source: IpAddr, number: u64, waiter: W) -> Entered<W> {
+    fn enter(&mut self, source: IpAddr, good: bool, number: u64, waiter: W) -> Entered<W> {
         if self.taken < self.at_once {
             self.taken += 1;
             return Entered::Now;
@@ -363,7 +399,7 @@ impl<W> Queue<W> {
         let line = match self.lines.entry(source) {
             Entry::Occupied(line) => line.into_mut(),
             Entry::Vacant(line) => {
-                self.new.push_back(source);
+                if good { &mut self.good } else { &mut self.new }.push_back(source);
                 line.insert(VecDeque::new())
             }
         };
@@ -375,20 +411,32 @@ impl<W> Queue<W> {
     /// A turn was given back: the one who has it next. Without one the turn is free.
     fn next(&mut self) -> Option<W> {
         while self.waiting > 0 {
+            let no_others = self.new.is_empty() && self.ring.is_empty();
+            let take_good = !self.good.is_empty() && (no_others || self.good_in_a_row < GOOD_IN_A_ROW_MAX);
             let take_new = !self.new.is_empty() && (self.ring.is_empty() || !self.new_was_last);
-            let front = if take_new { self.new.pop_front() } else { self.ring.pop_front() };
+            let front = if take_good {
+                self.good.pop_front()
+            } else if take_new {
+                self.new.pop_front()
+            } else {
+                self.ring.pop_front()
+            };
             let Some(source) = front else { break };
             let Some((_, waiter)) = self.lines.get_mut(&source).and_then(VecDeque::pop_front) else {
                 self.lines.remove(&source);
                 continue;
             };
             self.waiting -= 1;
-            self.new_was_last = take_new;
             let is_empty = self.lines.get(&source).is_none_or(VecDeque::is_empty);
-            if is_empty && self.lines.len() > SOURCES_MAX {
+            if is_empty && (take_good || self.lines.len() > SOURCES_MAX) {
                 self.lines.remove(&source);
             } else {
-                self.ring.push_back(source);
+                if take_good { &mut self.good } else { &mut self.ring }.push_back(source);
+            }
+            if take_good {
+                self.good_in_a_row += 1;
+            } else {
+                (self.good_in_a_row, self.new_was_last) = (0, take_new);
             }
             self.forget_if_idle();
             return Some(waiter);
@@ -403,11 +451,13 @@ impl<W> Queue<W> {
         let index = line.binary_search_by_key(&number, |(number, _)| *number).ok()?;
         let (_, waiter) = line.remove(index)?;
         self.waiting -= 1;
-        if line.is_empty()
-            && let Some(index) = self.new.iter().position(|new| *new == source)
-        {
-            self.new.remove(index);
-            self.lines.remove(&source);
+        if line.is_empty() {
+            for standing in [&mut self.good, &mut self.new] {
+                if let Some(index) = standing.iter().position(|other| *other == source) {
+                    standing.remove(index);
+                    self.lines.remove(&source);
+                }
+            }
         }
         self.forget_if_idle();
         Some(waiter)
@@ -417,6 +467,7 @@ impl<W> Queue<W> {
     fn forget_if_idle(&mut self) {
         if self.waiting == 0 {
             self.lines.clear();
+            self.good.clear();
             self.new.clear();
             self.ring.clear();
         }
@@ -441,7 +492,7 @@ mod tests {
         /// A new handshake.
         fn arrive(&mut self, source: IpAddr, waiter: W) -> Entered<W> {
             let number = self.draw_number();
-            self.enter(source, number, waiter)
+            self.enter(source, false, number, waiter)
         }
     }
 
@@ -541,6 +592,51 @@ mod tests {
         assert_eq!(queue.next(), Some(2));
     }
 
+    /// One more handshake of a source that stands good.
+    fn wait_good(queue: &mut Queue<usize>, from: usize) {
+        let number = queue.draw_number();
+        let entered = queue.enter(source(from), true, number, from);
+        assert_eq!(entered, Entered::Waits { instead_of: None });
+    }
+
+    #[test]
+    fn sec42_who_stands_good_comes_before_any_number_of_strangers() {
+        let mut queue = busy();
+        (1..100).for_each(|stranger| many(&mut queue, stranger, 3));
+        wait_good(&mut queue, 200);
+        assert_eq!(queue.next(), Some(200));
+        queue.next();
+        wait_good(&mut queue, 200);
+        assert_eq!(queue.next(), Some(200), "and again");
+        assert_eq!(queue.lines.len(), 99, "it has nothing waiting and no place");
+    }
+
+    #[test]
+    fn sec42_good_sources_without_end_do_not_starve_strangers() {
+        let mut queue = busy();
+        many(&mut queue, 1, 2);
+        let mut order = Vec::new();
+        for good in 100..108 {
+            wait_good(&mut queue, good);
+            wait_good(&mut queue, good);
+            order.extend(queue.next());
+        }
+        order.extend(std::iter::from_fn(|| queue.next()));
+        let strangers: Vec<_> = (0..order.len()).filter(|at| order[*at] == 1).collect();
+        assert_eq!(strangers, [GOOD_IN_A_ROW_MAX, 2 * GOOD_IN_A_ROW_MAX + 1]);
+        assert_eq!(order.len(), 18, "nobody is lost");
+    }
+
+    #[test]
+    fn who_stands_good_and_leaves_is_forgotten() {
+        let mut queue = busy();
+        wait(&mut queue, 1);
+        wait_good(&mut queue, 2);
+        assert_eq!(queue.leave(source(2), queue.last_number), Some(2));
+        assert!(queue.good.is_empty() && queue.lines.len() == 1);
+        assert_eq!(order(&mut queue), [1]);
+    }
+
     #[test]
     fn sec42_waiting_at_and_past_the_bounds() {
         let mut queue = busy();
@@ -585,7 +681,7 @@ mod tests {
         let mut queue = busy();
         let begun = queue.draw_number();
         many(&mut queue, 1, WAITING_PER_SOURCE_MAX);
-        let newest = queue.enter(source(1), begun, 9);
+        let newest = queue.enter(source(1), false, begun, 9);
         assert_eq!(newest, Entered::Waits { instead_of: Some(1) }, "the newest of the source makes room");
         assert_eq!(queue.waiting, WAITING_PER_SOURCE_MAX);
         assert_eq!([queue.next(), queue.next()], [Some(9), Some(1)]);
@@ -683,7 +779,7 @@ mod tests {
     /// A turn for a new handshake.
     fn take(turns: &Arc<Turns>, source: IpAddr) -> impl Future<Output = Result<Turn, Full>> {
         let (turns, number) = (Arc::clone(turns), turns.queue().draw_number());
-        async move { turns.take(source, number).await }
+        async move { turns.take(source, false, number).await }
     }
 
     /// A handshake: ready after some steps, and says which one it is at each.
@@ -701,11 +797,11 @@ mod tests {
             let flood: Vec<_> = (0..1000)
                 .map(|_| {
                     let (turns, step) = (Arc::clone(&turns), steps_of(1, 1, Arc::clone(&said)));
-                    tokio::spawn(async move { turns.drive(source(1), step).await })
+                    tokio::spawn(async move { turns.drive(source(1), false, step).await })
                 })
                 .collect();
             let (good, step) = (Arc::clone(&turns), steps_of(2, 1, Arc::clone(&said)));
-            tokio::spawn(async move { good.drive(source(2), step).await }).await.unwrap().unwrap();
+            tokio::spawn(async move { good.drive(source(2), false, step).await }).await.unwrap().unwrap();
             let before = said.lock().unwrap().iter().position(|name| *name == 2).unwrap();
             assert!(before <= latest, "{before} of the flood came first");
             // The control: with a turn for everybody, everybody who came before is served before.
@@ -724,10 +820,10 @@ mod tests {
         let (bytes, coming) = oneshot::channel::<()>();
         let slow = tokio::spawn({
             let turns = Arc::clone(&turns);
-            async move { turns.drive(source(1), coming).await }
+            async move { turns.drive(source(1), false, coming).await }
         });
         for _ in 0..10 {
-            turns.drive(source(2), async {}).await.unwrap();
+            turns.drive(source(2), false, async {}).await.unwrap();
         }
         assert!(!slow.is_finished());
         bytes.send(()).unwrap();
@@ -741,7 +837,7 @@ mod tests {
         let waiting: Vec<_> = (0..10)
             .map(|from| {
                 let turns = Arc::clone(&turns);
-                tokio::spawn(async move { turns.drive(source(from), async {}).await })
+                tokio::spawn(async move { turns.drive(source(from), false, async {}).await })
             })
             .collect();
         behind_the_others().await;
