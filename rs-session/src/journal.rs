@@ -274,7 +274,7 @@ struct Writer {
     key: ReadyKey,
     clock: Arc<dyn Clock>,
     sealer: Option<Box<dyn Sealer>>,
-    /// What did not fit into the last group.
+    /// What waited when the last group was begun and did not fit into it.
     waiting: VecDeque<Job>,
     /// Room for the bytes of the next group.
     spare: Vec<u8>,

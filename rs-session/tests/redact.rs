@@ -383,6 +383,34 @@ proptest! {
         prop_assert_eq!(text_in(&characters, &KNOWN), text_in(&[&text], &KNOWN));
     }
 
+    /// Whole chunks that go by as they are would have come out as they are, whatever went by before.
+    #[test]
+    fn sec34_a_sessions_output_is_masked_as_its_text_is(text in secrets_and_noise(), cuts in prop::collection::vec(0usize..4000, 0..8)) {
+        let ends = text.match_indices('\n').map(|(at, _)| at + 1);
+        let mut places: Vec<usize> = cuts.iter().map(|cut| text.floor_char_boundary(cut % (text.len() + 1))).collect();
+        places.extend(ends.step_by(2));
+        places.extend([0, text.len()]);
+        places.sort_unstable();
+        let mut masker = ContentMasker::new(Arc::clone(&KNOWN), KEY.clone(), SESSION);
+        let mut contents = Vec::new();
+        for ends in places.windows(2) {
+            let data = OutputData::Text(text[ends[0]..ends[1]].to_owned());
+            contents.extend(masker.pass(Content::Output(OutputContent { invocation: 3, data })));
+        }
+        contents.extend(masker.pass(Content::Finished(FinishedContent {
+            measures: Vec::new(),
+            invocation: 3,
+            status: rs_session::operations::wire::Status::Done,
+            elapsed_ms: 1,
+            message: String::new(),
+        })));
+        let shown: String = contents.iter().filter_map(|(content, _)| match content {
+            Content::Output(output) => Some(output.data.text()),
+            _ => None,
+        }).collect();
+        prop_assert_eq!(shown, text_in(&[&text], &KNOWN).text);
+    }
+
     /// Nothing but masked places changes: the text is the original with each masked span exchanged, and every span opens.
     #[test]
     fn sec34_every_mask_opens_to_what_stood_there(text in secrets_and_noise()) {

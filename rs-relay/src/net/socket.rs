@@ -73,6 +73,11 @@ pub(crate) enum SocketError {
 }
 
 impl SocketError {
+    /// Whether the other side broke the protocol; where others take all room there is, it did not.
+    pub(crate) const fn is_its_fault(&self) -> bool {
+        !matches!(self, Self::Io(_) | Self::Crowded)
+    }
+
     /// The Close to send for it; none when the connection is gone.
     pub(crate) fn close_reason(&self) -> Option<CloseReason> {
         let code = match self {

@@ -83,7 +83,7 @@ impl Channel {
                     Ok(None) => {}
                     Ok(Some(Event::Text(text))) => {
                         if let Err(reason) = self.message(&text) {
-                            return Some(self.broken(reason));
+                            return Some(reason);
                         }
                     }
                     Ok(Some(Event::Close(reason))) => return reason,
@@ -95,7 +95,8 @@ impl Channel {
                     Ok(Some(Event::Ping | Event::Pong)) => {}
                     Err(error) => {
                         tracing::debug!(peer = %self.peer, %error, "control channel failed");
-                        return error.close_reason().map(|reason| self.broken(reason));
+                        let reason = error.close_reason();
+                        return if error.is_its_fault() { reason.map(|reason| self.broken(reason)) } else { reason };
                     }
                 },
                 command = self.commands.recv(), if backlog <= BACKLOG_BYTES_MAX => match command {
@@ -146,7 +147,8 @@ impl Channel {
 
     fn message(&mut self, text: &str) -> Result<(), CloseReason> {
         let message = ListenerMessage::parse(text);
-        let message = message.map_err(|error| CloseReason::new(CloseReason::POLICY, &error.to_string()))?;
+        let unreadable = |error| self.broken(CloseReason::new(CloseReason::POLICY, &format!("{error}")));
+        let message = message.map_err(unreadable)?;
         match message {
             ListenerMessage::RenewToken(renew) => self.renew(&renew.token)?,
             ListenerMessage::Response(response) => self.response(response),

@@ -92,10 +92,16 @@ impl Ticket {
         self.trial.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The client may be here: it has shown a token or an address that only others with a token get, or needs none.
+    /// The client may be here: it has shown a token or an address that only others with a token get.
     pub(crate) fn proven(&self) {
         let trial = self.trial().take();
         trial.into_iter().for_each(Trial::proven);
+    }
+
+    /// The client may be here, and so may anybody: that speaks for nobody.
+    pub(crate) fn admitted(&self) {
+        let trial = self.trial().take();
+        trial.into_iter().for_each(Trial::admitted);
     }
 
     /// Who counts as one source: an IPv4 address, an IPv6 network of 64 bits.

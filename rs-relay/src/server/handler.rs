@@ -179,7 +179,8 @@ impl Exchange {
     ) -> Result<Answer, Refusal> {
         let namespace = &self.namespace;
         let entity = namespace.find_entity(&target.path).ok_or(Refusal::NoEntity)?;
-        if !namespace.admits_anonymous_senders(&entity) {
+        let anonymous = namespace.admits_anonymous_senders(&entity);
+        if !anonymous {
             let token = token(&target, headers)?;
             namespace.authorize(token.as_ref(), Right::Send, &target.path, &entity)?;
         }
@@ -195,7 +196,11 @@ impl Exchange {
             target,
         };
         let (waiting, verdict) = namespace.connect(&entity, offer)?;
-        self.ticket.proven();
+        if anonymous {
+            self.ticket.admitted()
+        } else {
+            self.ticket.proven()
+        }
         let verdict = tokio::select! {
             verdict = verdict => verdict,
             () = self.server.0.stop.cancelled() => Ok(Verdict::Refuse(Refusal::Busy)),

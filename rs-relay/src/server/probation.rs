@@ -4,8 +4,8 @@
 //! while several sources wait for their turns, each connection that begins takes a mark of its source. One that shows that it
 //! may be here gives it back at once; one that ends without, or a listener that breaks the protocol, leaves it for a while. A
 //! source with all its marks taken has so many connections on trial, or gets a few a second: each waits for a mark. A source in
-//! earnest is soon rid of it. Where nobody else is kept waiting, as behind a load balancer that hides addresses, there are no
-//! marks.
+//! earnest is soon rid of it, and has four times as many. Where nobody else is kept waiting, as behind one load balancer that
+//! hides addresses, there are no marks.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -21,6 +21,9 @@ use crate::net::random;
 
 /// Marks of a source from which on its connections wait.
 const MARKS_MAX: usize = 32;
+
+/// So many times as many for one that stands good: many may share its address.
+const GOOD_MARKS: usize = 4;
 
 /// How long a mark stays at least, and at most: not all of them go at the same time.
 const STAYS: std::ops::Range<u64> = 5_000..15_000;
@@ -63,9 +66,15 @@ impl Probation {
         Trial { probation: Arc::clone(self), source, mark, proven: false }
     }
 
+    /// How many marks a source can have.
+    fn marks_of(&self, source: IpAddr) -> usize {
+        if self.standing.is_good(source) { self.marks_max.saturating_mul(GOOD_MARKS) } else { self.marks_max }
+    }
+
     fn queue(&self, source: IpAddr) -> Option<oneshot::Receiver<Mark>> {
+        let marks_max = self.marks_of(source);
         let mut sources = self.sources();
-        let line = sources.get_mut(&source).filter(|line| line.marks >= self.marks_max)?;
+        let line = sources.get_mut(&source).filter(|line| line.marks >= marks_max)?;
         let (waiter, given) = oneshot::channel();
         line.waiting.push_back(waiter);
         Some(given)
@@ -97,12 +106,13 @@ impl Probation {
 
     /// One more mark, if there is room for it.
     fn mark(self: &Arc<Self>, source: IpAddr) -> Option<Mark> {
+        let marks_max = self.marks_of(source);
         let mut sources = self.sources();
         if sources.len() >= SOURCES_MAX && !sources.contains_key(&source) {
             return None;
         }
         let line = sources.entry(source).or_default();
-        if line.marks >= self.marks_max {
+        if line.marks >= marks_max {
             return None;
         }
         line.marks += 1;
@@ -156,10 +166,15 @@ pub(crate) struct Trial {
 }
 
 impl Trial {
-    /// It may.
-    pub(crate) fn proven(mut self) {
-        self.proven = true;
+    /// It may, as it has shown.
+    pub(crate) fn proven(self) {
         self.probation.standing.proven(self.source);
+        self.admitted();
+    }
+
+    /// It may, as anybody may.
+    pub(crate) fn admitted(mut self) {
+        self.proven = true;
     }
 }
 
@@ -246,16 +261,17 @@ mod tests {
         let probation = probation(true, true);
         let mut in_earnest: VecDeque<_> =
             (0..MARKS_MAX).map(|_| enter(&probation, 1).expect("no marks")).collect();
-        for _ in 0..2 * MARKS_MAX {
-            assert!(enter(&probation, 1).is_none(), "as many as may be on trial");
-            in_earnest.pop_front().expect("one on trial").proven();
-            in_earnest.push_back(enter(&probation, 1).expect("a mark came back"));
+        assert!(enter(&probation, 1).is_none(), "as many as may be on trial");
+        in_earnest.pop_front().expect("one on trial").proven();
+        while in_earnest.len() < GOOD_MARKS * MARKS_MAX {
+            in_earnest.push_back(enter(&probation, 1).expect("it stands good"));
         }
+        assert!(enter(&probation, 1).is_none(), "as many as may be on trial of one that stands good");
         in_earnest.into_iter().for_each(Trial::proven);
         for _ in 0..MARKS_MAX {
-            drop(enter(&probation, 1));
+            drop(enter(&probation, 3));
         }
-        let mut waiting: Vec<_> = (0..4).map(|_| Box::pin(probation.enter(source(1)))).collect();
+        let mut waiting: Vec<_> = (0..4).map(|_| Box::pin(probation.enter(source(3)))).collect();
         for entering in &mut waiting {
             assert!(entering.now_or_never().is_none());
         }

@@ -397,7 +397,14 @@ impl<W> Queue<W> {
         }
         self.waiting += 1;
         let line = match self.lines.entry(source) {
-            Entry::Occupied(line) => line.into_mut(),
+            Entry::Occupied(line) => {
+                // It stands good no longer.
+                if !good && let Some(index) = self.good.iter().position(|other| *other == source) {
+                    self.good.remove(index);
+                    self.ring.push_back(source);
+                }
+                line.into_mut()
+            }
             Entry::Vacant(line) => {
                 if good { &mut self.good } else { &mut self.new }.push_back(source);
                 line.insert(VecDeque::new())
@@ -625,6 +632,16 @@ mod tests {
         let strangers: Vec<_> = (0..order.len()).filter(|at| order[*at] == 1).collect();
         assert_eq!(strangers, [GOOD_IN_A_ROW_MAX, 2 * GOOD_IN_A_ROW_MAX + 1]);
         assert_eq!(order.len(), 18, "nobody is lost");
+    }
+
+    #[test]
+    fn who_stands_good_no_longer_waits_with_the_others() {
+        let mut queue = busy();
+        wait(&mut queue, 1);
+        wait_good(&mut queue, 2);
+        wait(&mut queue, 2);
+        assert!(queue.good.is_empty());
+        assert_eq!(order(&mut queue), [1, 2, 2]);
     }
 
     #[test]

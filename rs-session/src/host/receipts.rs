@@ -1,6 +1,6 @@
 //! What the engineer was shown and has not countersigned: how much it may be, and for how long.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::journal::DurableRecord;
@@ -12,9 +12,12 @@ pub const UNRECEIPTED_BYTES_MAX: usize = 4 << 20;
 /// A record that was shown and is not covered by a receipt for this long ends the session: 120 seconds. The engineer's
 /// client signs within 250 ms of reading, so it has stopped reading or does not sign.
 pub const RECEIPT_OVERDUE: Duration = Duration::from_secs(120);
-/// While output goes by, a receipt is put on record at the latest when so many records were shown since the last one: 8, at
-/// most 512 KiB. One that a newer one overtakes before is not: the newer one covers what it covered.
+/// While output goes by, a receipt that came is put on record at the latest when so many records were shown since the last
+/// one: 8. One that a newer one overtakes before is not: the newer one covers what it covered.
 pub const RECEIPT_EVERY: usize = 8;
+/// Receipts that are kept until one is put on record, in case that the signature of a newer one does not fit. Older ones are
+/// forgotten.
+const KEPT_MAX: usize = 2 * RECEIPT_EVERY;
 /// Most records that may wait for a receipt; older ones are forgotten, and can then not be receipted.
 const RECORDS_MAX: usize = 65_536;
 
@@ -31,8 +34,8 @@ struct Waiting {
 pub(super) struct Receipts {
     waiting: BTreeMap<u64, Waiting>,
     bytes: usize,
-    /// The newest receipt that came, until it is put on record.
-    newest: Option<Receipt>,
+    /// Receipts that came, the newest last, until one is put on record.
+    kept: VecDeque<Receipt>,
     /// Records that were shown since the last one was.
     shown: usize,
 }
@@ -56,30 +59,34 @@ impl Receipts {
 
     /// Whether a receipt is for a record that waits, and newer than the one that is kept.
     pub(super) fn expects(&self, receipt: &Receipt) -> bool {
-        let newer = self.newest.as_ref().is_none_or(|kept| kept.sequence < receipt.sequence);
+        let newer = self.kept.back().is_none_or(|kept| kept.sequence < receipt.sequence);
         newer && self.waiting.get(&receipt.sequence).is_some_and(|waiting| waiting.link == receipt.link)
     }
 
-    /// Keeps a receipt, which overtakes the one that is kept.
+    /// Keeps a receipt, which overtakes those that are kept.
     pub(super) fn keep(&mut self, receipt: Receipt) {
-        self.newest = Some(receipt);
+        if self.kept.len() == KEPT_MAX {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(receipt);
     }
 
     /// Whether a receipt waits to be put on record.
-    pub(super) const fn is_kept(&self) -> bool {
-        self.newest.is_some()
+    pub(super) fn is_kept(&self) -> bool {
+        !self.kept.is_empty()
     }
 
     /// Whether it may wait no longer.
-    pub(super) const fn is_due(&self) -> bool {
+    pub(super) fn is_due(&self) -> bool {
         self.is_kept() && self.shown >= RECEIPT_EVERY
     }
 
-    /// The receipt that waits to be put on record.
-    pub(super) fn take(&mut self) -> Option<Receipt> {
-        let newest = self.newest.take()?;
-        self.shown = 0;
-        Some(newest)
+    /// The receipts that wait, of which one is put on record; the newest last.
+    pub(super) fn take(&mut self) -> Vec<Receipt> {
+        if self.is_kept() {
+            self.shown = 0;
+        }
+        self.kept.drain(..).collect()
     }
 
     /// A receipt for this record, and so for all before it, came.
@@ -143,8 +150,22 @@ mod tests {
         assert!(!receipts.expects(&receipt(&records[0])), "older");
         assert!(!receipts.expects(&receipt(&records[1])), "the same");
         assert!(receipts.expects(&receipt(&records[2])));
-        assert_eq!(receipts.take().map(|kept| kept.sequence), Some(1));
-        assert_eq!(receipts.take(), None);
+        let kept: Vec<u64> = receipts.take().iter().map(|kept| kept.sequence).collect();
+        assert_eq!(kept, [0, 1]);
+        assert_eq!(receipts.take(), []);
+    }
+
+    #[tokio::test]
+    async fn sec42_receipts_that_are_kept_at_and_past_the_bound() {
+        let (mut receipts, records) = shown(KEPT_MAX + 1).await;
+        for record in &records {
+            receipts.keep(receipt(record));
+        }
+        let kept = receipts.take();
+        assert_eq!(
+            (kept.len(), kept[0].sequence, kept[KEPT_MAX - 1].sequence),
+            (KEPT_MAX, 1, KEPT_MAX as u64)
+        );
     }
 
     #[tokio::test]

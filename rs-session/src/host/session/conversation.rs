@@ -139,7 +139,7 @@ impl<E: Engine, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, E, S> {
             () = ready(()), if room && self.receipts.is_due() => Next::Receipt,
             progress = progress => Next::Progress(progress),
             outcome = durable => Next::Durable(Box::new(outcome)),
-            () = ready(()), if self.receipts.is_kept() => Next::Receipt,
+            () = ready(()), if room && self.receipts.is_kept() => Next::Receipt,
             () = sleep(owed.unwrap_or_default()), if owed.is_some() => {
                 let text = format!("no receipt came from the engineer for {} seconds", wait.as_secs());
                 Next::End(Ending::new(EndCause::Protocol, text))
@@ -291,19 +291,31 @@ impl<E: Engine, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, E, S> {
     }
 
     async fn enter_receipt(&mut self) -> Result<(), Ending> {
-        let Some(draft) = self.kept_receipt()? else { return Ok(()) };
+        if !self.receipts.is_kept() {
+            return Ok(());
+        }
+        // Whatever ends the session here leaves the receipt for its end.
         self.watch.check(&self.permit)?;
-        self.submit(draft).await
+        self.make_room().await?;
+        let (draft, all_fit) = self.kept_receipt();
+        if let Some(draft) = draft {
+            self.submit(draft).await?;
+        }
+        if all_fit { Ok(()) } else { Err(no_fit()) }
     }
 
-    /// The receipt that waits to be put on record, its signature checked.
-    pub(super) fn kept_receipt(&mut self) -> Result<Option<Draft>, Ending> {
-        let Some(receipt) = self.receipts.take() else { return Ok(None) };
-        if !receipt.is_by(&self.permit.assignment().engineer.key, self.session) {
-            return Err(no_fit());
+    /// The newest receipt that waits to be put on record and whose signature fits; and whether none that is newer does not.
+    pub(super) fn kept_receipt(&mut self) -> (Option<Draft>, bool) {
+        let (key, session) = (self.permit.assignment().engineer.key, self.session);
+        let mut kept = self.receipts.take();
+        let newest = kept.last().map(|receipt| receipt.sequence);
+        while let Some(receipt) = kept.pop() {
+            if receipt.is_by(&key, session) {
+                self.receipts.came(receipt.sequence);
+                return (Some(Draft::receipt(receipt.clone())), newest == Some(receipt.sequence));
+            }
         }
-        self.receipts.came(receipt.sequence);
-        Ok(Some(Draft::receipt(receipt)))
+        (None, newest.is_none())
     }
 
     /// A newer assignment takes the place of the old one, if the gate admits it for the same engineer and request; from

@@ -131,7 +131,7 @@ impl<E: Engine, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, E, S> {
 
     /// The engineer's last word on what was shown goes on record too. One that does not fit is none.
     fn keep_last_receipt(&mut self) {
-        if let Ok(Some(draft)) = self.kept_receipt()
+        if let (Some(draft), _) = self.kept_receipt()
             && let Ok(submitted) = self.journal.submit(draft)
         {
             self.outbox.push(submitted);

@@ -27,10 +27,16 @@ pub(super) enum Outgoing<'a> {
 impl<E: Engine, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, E, S> {
     /// Hands a record to the journal; first shows what is durable, as long as too much is under way.
     pub(super) async fn submit(&mut self, draft: Draft) -> Result<(), Ending> {
+        self.make_room().await?;
+        self.outbox.push(self.journal.submit(draft)?);
+        Ok(())
+    }
+
+    /// Shows what is durable as long as too much is under way.
+    pub(super) async fn make_room(&mut self) -> Result<(), Ending> {
         while self.outbox.is_full() {
             self.show_next().await?;
         }
-        self.outbox.push(self.journal.submit(draft)?);
         Ok(())
     }
 
