@@ -391,7 +391,7 @@ proptest! {
         places.extend(ends.step_by(2));
         places.extend([0, text.len()]);
         places.sort_unstable();
-        let mut masker = ContentMasker::new(Arc::clone(&KNOWN), KEY.clone(), SESSION);
+        let mut masker = ContentMasker::new(Arc::clone(&KNOWN), KEY, SESSION);
         let mut contents = Vec::new();
         for ends in places.windows(2) {
             let data = OutputData::Text(text[ends[0]..ends[1]].to_owned());
