@@ -25,8 +25,10 @@
 //!
 //! Before anybody has shown a token, work is shared out by source, an IPv4 address or an IPv6 network of 64 bits:
 //! connections are counted, and the steps of TLS handshakes are taken in turns
-//! ([`RelayServerBuilder::handshakes_at_once`]), so that one source which floods the relay does not delay the others. A source
-//! whose connections come to nothing while others wait gets only a few a second for a while.
+//! ([`RelayServerBuilder::handshakes_at_once`]), so that one source which floods the relay does not delay the others. Sources
+//! from which tokens were shown within ten minutes come before strangers. While several sources wait, each has 32 connections
+//! that have not shown a token yet, those just named 128, and one whose connections come to nothing gets only a few a second for
+//! a while. Load balancers that hide addresses are sources like others: where there are several, all behind one share its bounds.
 //!
 //! Two customers on one server, who cannot see each other:
 //!
