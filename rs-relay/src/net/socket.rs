@@ -74,6 +74,7 @@ pub(crate) enum SocketError {
 
 impl SocketError {
     /// Whether the other side broke the protocol; where others take all room there is, it did not.
+    #[cfg(feature = "server")]
     pub(crate) const fn is_its_fault(&self) -> bool {
         !matches!(self, Self::Io(_) | Self::Crowded)
     }
