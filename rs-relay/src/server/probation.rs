@@ -217,43 +217,43 @@ mod tests {
         probation.enter(source(last)).now_or_never()
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn sec42_a_source_whose_connections_come_to_nothing_has_to_wait() {
+    /// What uses up all marks of a source holds it, where there are bounds and others wait; and no other source.
+    fn holds(use_up: impl Fn(&Arc<Probation>) -> Vec<Trial>) {
         for (bounded, others_wait) in [(true, true), (false, true), (true, false)] {
             let probation = probation(bounded, others_wait);
-            for _ in 0..MARKS_MAX {
-                drop(enter(&probation, 1).expect("below the bound"));
-            }
+            let _on_trial = use_up(&probation);
             // The controls are not held.
             assert_eq!(enter(&probation, 1).is_none(), bounded && others_wait, "{bounded} {others_wait}");
             assert!(enter(&probation, 2).is_some(), "another source");
         }
+    }
+
+    fn begin(probation: &Arc<Probation>) -> Trial {
+        enter(probation, 1).expect("below the bound")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sec42_a_source_whose_connections_come_to_nothing_has_to_wait() {
+        holds(|probation| {
+            (0..MARKS_MAX).for_each(|_| drop(begin(probation)));
+            Vec::new()
+        });
     }
 
     #[tokio::test(start_paused = true)]
     async fn sec42_while_others_wait_a_source_has_so_many_on_trial() {
-        for (bounded, others_wait) in [(true, true), (false, true), (true, false)] {
-            let probation = probation(bounded, others_wait);
-            let _on_trial: Vec<_> =
-                (0..MARKS_MAX).map(|_| enter(&probation, 1).expect("below the bound")).collect();
-            // The controls are not held.
-            assert_eq!(enter(&probation, 1).is_none(), bounded && others_wait, "{bounded} {others_wait}");
-            assert!(enter(&probation, 2).is_some(), "another source");
-        }
+        holds(|probation| (0..MARKS_MAX).map(|_| begin(probation)).collect());
     }
 
     #[tokio::test(start_paused = true)]
     async fn sec43_a_source_whose_listeners_break_the_protocol_has_to_wait() {
-        for (bounded, others_wait) in [(true, true), (false, true), (true, false)] {
-            let probation = probation(bounded, others_wait);
+        holds(|probation| {
             for _ in 0..MARKS_MAX {
-                enter(&probation, 1).expect("below the bound").proven();
+                begin(probation).proven();
                 probation.broken_by(source(1));
             }
-            // The controls are not held.
-            assert_eq!(enter(&probation, 1).is_none(), bounded && others_wait, "{bounded} {others_wait}");
-            assert!(enter(&probation, 2).is_some(), "another source");
-        }
+            Vec::new()
+        });
     }
 
     #[tokio::test(start_paused = true)]
