@@ -1,13 +1,14 @@
 //! The engineer's receipts.
 
 use rs_consent::EndCause;
+use rs_consent::keys::SigningKey;
 use rs_session::channel::Channel;
 use rs_session::client::{Client, ClientEvent, RECEIPT_WAIT};
 use rs_session::history::record_path;
 use rs_session::host::{RECEIPT_EVERY, UNRECEIPTED_BYTES_MAX};
 use rs_session::journal::GROUP_BYTES_MAX;
-use rs_session::protocol::{Form, PROTOCOL_VERSION, WireFrame};
-use rs_session::record::{Content, FrameReader};
+use rs_session::protocol::{ClientMessage, Form, PROTOCOL_VERSION, WireFrame};
+use rs_session::record::{Content, Frame, FrameReader, Receipt};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::duplex;
@@ -86,18 +87,14 @@ async fn reads_and_signs_nothing(world: &World, line: &str) -> usize {
     let channel = Channel::connect(near, &world.engineer, world.node.public()).await.unwrap();
     let (mut sender, mut receiver) = channel.split();
     receiver.set_limit(rs_session::protocol::NODE_FRAME_BYTES_MAX);
-    let hello = rs_session::protocol::ClientMessage::Hello {
+    let hello = ClientMessage::Hello {
         versions: vec![PROTOCOL_VERSION],
         assignment: world.assignment().issue(&world.desk).unwrap(),
         client: "silent/1".to_owned(),
     };
     sender.ask(&hello).await.unwrap();
-    let invoke = rs_session::protocol::ClientMessage::Invoke {
-        invocation: 1,
-        line: line.to_owned(),
-        form: Form::Text,
-        columns: None,
-    };
+    let invoke =
+        ClientMessage::Invoke { invocation: 1, line: line.to_owned(), form: Form::Text, columns: None };
     sender.ask(&invoke).await.unwrap();
     let mut shown = 0;
     while let Ok(Some(frame)) = receiver.next_frame().await {
@@ -191,3 +188,41 @@ async fn sec29_receipts_go_on_record_while_output_goes_by() {
 /// Records that may be on their way to the disk, and those between two receipts. The engineer's client is never far behind:
 /// the stream between holds one record.
 const UNCOVERED_MAX: u64 = (2 * GROUP_BYTES_MAX) as u64 / (64 * 1024) + 3 * RECEIPT_EVERY as u64;
+
+/// A receipt that somebody else signed ends the session, and takes nothing from the one before it.
+#[tokio::test]
+async fn sec29_a_receipt_with_a_wrong_signature_ends_the_session_and_the_one_before_it_counts() {
+    let world = World::new();
+    let (near, far) = duplex(64 * 1024);
+    let served = world.serve(far);
+    let channel = Channel::connect(near, &world.engineer, world.node.public()).await.unwrap();
+    let (mut sender, mut receiver) = channel.split();
+    receiver.set_limit(rs_session::protocol::NODE_FRAME_BYTES_MAX);
+    let hello = ClientMessage::Hello {
+        versions: vec![PROTOCOL_VERSION],
+        assignment: world.assignment().issue(&world.desk).unwrap(),
+        client: "forger/1".to_owned(),
+    };
+    sender.ask(&hello).await.unwrap();
+    let line = "nonsense".to_owned();
+    sender
+        .ask(&ClientMessage::Invoke { invocation: 1, line, form: Form::Text, columns: None })
+        .await
+        .unwrap();
+    let mut frames = Vec::new();
+    while frames.len() < 2 {
+        if let Some(WireFrame::Record(bytes)) = receiver.next_frame().await.unwrap() {
+            frames.push(Frame::decode(&bytes).unwrap());
+        }
+    }
+    let session = frames[0].skeleton().session.as_ref().unwrap().session_id;
+    let other = SigningKey::generate().unwrap();
+    for (frame, key) in [(&frames[0], &*world.engineer), (&frames[1], &other)] {
+        let receipt = Receipt::sign(key, session, frame.skeleton().sequence, frame.link());
+        sender.ask(&ClientMessage::Receipt(receipt)).await.unwrap();
+    }
+    while let Ok(Some(_)) = receiver.next_frame().await {}
+    served.await.unwrap();
+    let report = world.verified(session);
+    assert_eq!((report.end, report.receipted), (Some(EndCause::Protocol), Some(0)));
+}
