@@ -11,7 +11,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::Buf as _;
 use rs_consent::keys::{PublicKey, SigningKey};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{
@@ -30,8 +30,7 @@ use uuid::Uuid;
 
 use crate::journal::DurableRecord;
 use crate::protocol::{
-    ClientMessage, Decoder, HELLO_BYTES_MAX, NodeMessage, PROTOCOL_VERSION, WireError, WireFrame,
-    encode_control, encode_record,
+    ClientMessage, Decoder, Encoder, HELLO_BYTES_MAX, NodeMessage, PROTOCOL_VERSION, WireError, WireFrame,
 };
 use crate::record::Digest;
 
@@ -95,7 +94,7 @@ pub struct Channel<S> {
 pub struct FrameSender<S> {
     stream: WriteHalf<TlsStream<S>>,
     /// What a dropped future left unwritten; it goes out first.
-    pending: BytesMut,
+    pending: Encoder,
 }
 
 /// The end of a channel that frames come out of.
@@ -169,7 +168,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
     pub fn split(self) -> (FrameSender<S>, FrameReceiver<S>) {
         let (reader, writer) = tokio::io::split(self.stream);
         let receiver = FrameReceiver { stream: reader, decoder: Decoder::new(HELLO_BYTES_MAX) };
-        (FrameSender { stream: writer, pending: BytesMut::new() }, receiver)
+        (FrameSender { stream: writer, pending: Encoder::default() }, receiver)
     }
 }
 
@@ -205,7 +204,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrameSender<S> {
     /// # Errors
     /// [`ChannelError::Stream`], [`ChannelError::Deadline`] after [`WRITE_WAIT`].
     pub async fn show(&mut self, record: &DurableRecord) -> Result<(), ChannelError> {
-        encode_record(record.bytes(), &mut self.pending);
+        self.pending.record(record.frame());
         self.write().await
     }
 
@@ -214,7 +213,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrameSender<S> {
     /// # Errors
     /// As [`Self::show`].
     pub async fn show_skeleton(&mut self, record: &DurableRecord) -> Result<(), ChannelError> {
-        encode_record(&record.skeleton_only(), &mut self.pending);
+        self.pending.record(&record.frame().clone().without_content());
         self.write().await
     }
 
@@ -223,7 +222,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrameSender<S> {
     /// # Errors
     /// As [`Self::show`].
     pub async fn reply(&mut self, message: &NodeMessage) -> Result<(), ChannelError> {
-        encode_control(message, &mut self.pending)?;
+        self.pending.control(message)?;
         self.write().await
     }
 
@@ -232,7 +231,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrameSender<S> {
     /// # Errors
     /// As [`Self::show`].
     pub async fn ask(&mut self, message: &ClientMessage) -> Result<(), ChannelError> {
-        encode_control(message, &mut self.pending)?;
+        self.pending.control(message)?;
         self.write().await
     }
 
@@ -248,7 +247,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrameSender<S> {
     /// Cancel-safe: a frame that was begun is completed by the next call.
     async fn write(&mut self) -> Result<(), ChannelError> {
         let write = async {
-            while !self.pending.is_empty() {
+            while self.pending.has_remaining() {
                 self.stream.write_buf(&mut self.pending).await?;
             }
             self.stream.flush().await

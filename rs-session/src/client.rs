@@ -9,6 +9,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rs_consent::keys::{PublicKey, SigningKey};
 use rs_consent::statement::Envelope;
 use rs_consent::{AccessLevel, EndCause, RefusalCode};
@@ -345,8 +346,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    fn record(&mut self, bytes: &[u8]) -> Result<ClientEvent, SessionError> {
-        let frame = Frame::decode(bytes)?;
+    fn record(&mut self, bytes: &Bytes) -> Result<ClientEvent, SessionError> {
+        let frame = Frame::decode_shared(bytes)?;
         let sequence = frame.skeleton().sequence;
         if let Some(fault) = self.checker.take(&frame).into_iter().find(|fault| !fault.is_remark()) {
             return Err(SessionError::Record { sequence, fault });

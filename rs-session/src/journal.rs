@@ -21,7 +21,6 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
 
-use bytes::Bytes;
 use rs_consent::clock::Clock;
 use rs_consent::keys::SigningKey;
 use tokio::sync::oneshot;
@@ -50,10 +49,8 @@ const RESERVE_AHEAD_BYTES: u64 = 256 << 10;
 /// A record that is on disk. Only a [`Journal`] makes these.
 #[derive(Debug, Clone)]
 pub struct DurableRecord {
-    /// Without its content, which is in `bytes`.
     frame: Frame,
     link: Digest,
-    bytes: Bytes,
 }
 
 impl DurableRecord {
@@ -65,14 +62,8 @@ impl DurableRecord {
 
     /// The record, as it is shown: with its content open, also where the file has it sealed.
     #[must_use]
-    pub const fn bytes(&self) -> &Bytes {
-        &self.bytes
-    }
-
-    /// The record without its content: its place in the chain, and nothing that was typed or printed.
-    #[must_use]
-    pub fn skeleton_only(&self) -> Vec<u8> {
-        self.frame.encode()
+    pub const fn frame(&self) -> &Frame {
+        &self.frame
     }
 
     /// The hash that the next record points back to.
@@ -355,17 +346,17 @@ impl Writer {
             .chain
             .append(draft, &self.key, Signer::Record, salt, &now)
             .map_err(|error| JournalError::Chain(Arc::new(error)))?;
-        let bytes = Bytes::from(frame.encode());
         let sealed = self.sealer.as_ref().map(|sealer| frame.encode_sealed(&**sealer, stored));
-        let (link, frame) = (self.chain.head(), frame.without_content());
         match sealed {
-            None => stored.extend_from_slice(&bytes),
+            None => stored.extend_from_slice(&frame.encode()),
             Some(true) => {}
             // What closes the session is on record in any case.
-            Some(false) if closes(frame.skeleton().kind) => stored.extend_from_slice(&frame.encode()),
+            Some(false) if closes(frame.skeleton().kind) => {
+                stored.extend_from_slice(&frame.clone().without_content().encode());
+            }
             Some(false) => return Err(self.die(io::Error::other("its content cannot be sealed"))),
         }
-        Ok(DurableRecord { frame, link, bytes })
+        Ok(DurableRecord { frame, link: self.chain.head() })
     }
 
     fn write(&mut self, group: &Group) -> Result<(), JournalError> {

@@ -93,7 +93,7 @@ struct Outcome {
 impl Outcome {
     fn take(&mut self, answer: &Result<rs_session::journal::DurableRecord, JournalError>) -> bool {
         if let Ok(record) = answer {
-            self.confirmed.extend_from_slice(record.bytes());
+            self.confirmed.extend_from_slice(&record.frame().encode());
         }
         answer.is_ok()
     }

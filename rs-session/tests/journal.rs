@@ -177,7 +177,7 @@ async fn c23_a_record_cut_at_any_byte_is_recovered_with_one_end_record() {
 
     let mut borders = vec![FILE_HEADER.len()];
     for record in &shown {
-        borders.push(borders.last().unwrap() + record.bytes().len());
+        borders.push(borders.last().unwrap() + record.frame().encoded_length());
     }
     for cut in 0..=bytes.len() {
         let path = directory.path().join(format!("{cut}.cut"));
@@ -315,7 +315,7 @@ async fn sec36_what_is_shown_is_open_and_what_is_stored_is_sealed() {
     let journal = Journal::create(directory.path(), parties.session, recorder).unwrap();
     let mut shown = FILE_HEADER.to_vec();
     for draft in [start(&parties), note("canary-4711")] {
-        shown.extend_from_slice(journal.append(draft).await.unwrap().bytes());
+        shown.extend(journal.append(draft).await.unwrap().frame().encode());
     }
     let path = record_path(directory.path(), parties.session);
     let whole = |bytes: &[u8], key| {
@@ -344,7 +344,7 @@ async fn sec36_a_sealed_record_is_recovered_without_a_key() {
     {
         let journal = Journal::create(directory.path(), parties.session, recorder).unwrap();
         for draft in [start(&parties), note("one"), note(&"long ".repeat(400))] {
-            length += journal.append(draft).await.unwrap().bytes().len() + SEAL_BYTES;
+            length += journal.append(draft).await.unwrap().frame().encoded_length() + SEAL_BYTES;
         }
         let stored = std::fs::read(record_path(directory.path(), parties.session)).unwrap();
         std::fs::write(&path, &stored[..FILE_HEADER.len() + length]).unwrap();

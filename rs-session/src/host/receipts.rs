@@ -45,7 +45,7 @@ impl Receipts {
     pub(super) fn shown(&mut self, record: &DurableRecord) {
         let skeleton = record.skeleton();
         let owed = skeleton.kind != Kind::Receipt;
-        let bytes = if owed { record.bytes().len() } else { 0 };
+        let bytes = if owed { record.frame().encoded_length() } else { 0 };
         let waiting = Waiting { link: record.link(), bytes, since: Instant::now(), owed };
         self.waiting.insert(skeleton.sequence, waiting);
         self.bytes += bytes;

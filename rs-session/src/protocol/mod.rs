@@ -24,6 +24,6 @@ pub mod wire;
 pub use crate::operations::offered::{Offered, OfferedParameter, Place, Takes};
 pub use machine::{APPROVAL_WAIT, Action, Answer, Ask, Event, HostMachine, Planned, Planner, Refused, Then};
 pub use wire::{
-    CLIENT_FRAME_BYTES_MAX, CatalogInForce, ClientMessage, Decoder, Form, HELLO_BYTES_MAX, LINE_BYTES_MAX,
-    NODE_FRAME_BYTES_MAX, NodeMessage, PROTOCOL_VERSION, WireError, WireFrame, encode_control, encode_record,
+    CLIENT_FRAME_BYTES_MAX, CatalogInForce, ClientMessage, Decoder, Encoder, Form, HELLO_BYTES_MAX,
+    LINE_BYTES_MAX, NODE_FRAME_BYTES_MAX, NodeMessage, PROTOCOL_VERSION, WireError, WireFrame,
 };

@@ -1,5 +1,8 @@
 //! Frames and messages as bytes; pure.
 
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
 use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 use chrono::{DateTime, Utc};
 use rs_consent::statement::Envelope;
@@ -8,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::operations::Offered;
-use crate::record::{Digest, RECORD_BYTES_MAX, Receipt};
+use crate::record::{Digest, Frame, RECORD_BYTES_MAX, Receipt};
 
 /// The version of the session protocol that this crate speaks.
 pub const PROTOCOL_VERSION: u16 = 1;
@@ -222,25 +225,69 @@ impl Decoder {
     }
 }
 
-/// Appends a control message as a frame to `out`.
-///
-/// # Errors
-/// When the message cannot be written as JSON.
-pub fn encode_control(message: &impl Serialize, out: &mut BytesMut) -> Result<(), WireError> {
-    frame(KIND_CONTROL, &serde_json::to_vec(message)?, out);
-    Ok(())
+/// Makes frames of messages and records, and holds them until they are written: their bytes come out of it as of any [`Buf`].
+/// Of a record's content no copy is made.
+#[derive(Debug, Default)]
+pub struct Encoder {
+    /// None of them is empty.
+    pieces: VecDeque<Bytes>,
 }
 
-/// Appends a record as a frame to `out`.
-pub fn encode_record(record: &[u8], out: &mut BytesMut) {
-    frame(KIND_RECORD, record, out);
+impl Encoder {
+    /// Puts a control message behind what is there.
+    ///
+    /// # Errors
+    /// When the message cannot be written as JSON.
+    pub fn control(&mut self, message: &impl Serialize) -> Result<(), WireError> {
+        let body = serde_json::to_vec(message)?;
+        self.frame(KIND_CONTROL, &body, Bytes::new());
+        Ok(())
+    }
+
+    /// Puts a record behind what is there.
+    pub fn record(&mut self, record: &Frame) {
+        let mut front = Vec::new();
+        record.encode_front(&mut front);
+        self.frame(KIND_RECORD, &front, record.content_bytes().clone());
+    }
+
+    fn frame(&mut self, kind: u8, front: &[u8], content: Bytes) {
+        let length = 1 + front.len() + content.len();
+        let mut head = Vec::with_capacity(LENGTH_BYTES + 1 + front.len());
+        head.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+        head.put_u8(kind);
+        head.put_slice(front);
+        self.pieces.push_back(head.into());
+        if !content.is_empty() {
+            self.pieces.push_back(content);
+        }
+    }
 }
 
-fn frame(kind: u8, body: &[u8], out: &mut BytesMut) {
-    out.reserve(LENGTH_BYTES + 1 + body.len());
-    out.put_u32(u32::try_from(body.len() + 1).unwrap_or(u32::MAX));
-    out.put_u8(kind);
-    out.put_slice(body);
+impl Buf for Encoder {
+    fn remaining(&self) -> usize {
+        self.pieces.iter().map(Bytes::len).sum()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.pieces.front().map_or(&[], |piece| piece)
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let pieces = slices.iter_mut().zip(&self.pieces);
+        pieces.map(|(slice, piece)| *slice = IoSlice::new(piece)).count()
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        while let Some(piece) = self.pieces.front_mut() {
+            if count < piece.len() {
+                piece.advance(count);
+                return;
+            }
+            count -= piece.len();
+            self.pieces.pop_front();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -275,14 +322,24 @@ mod tests {
             bodies in prop::collection::vec((any::<bool>(), prop::collection::vec(any::<u8>(), 0..200)), 0..10),
             cut in 1_usize..50,
         ) {
-            let mut wire = BytesMut::new();
+            let mut encoder = Encoder::default();
             for (record, body) in &bodies {
-                frame(if *record { KIND_RECORD } else { KIND_CONTROL }, body, &mut wire);
+                let (front, content) = body.split_at(body.len() / 2);
+                let kind = if *record { KIND_RECORD } else { KIND_CONTROL };
+                encoder.frame(kind, front, Bytes::copy_from_slice(content));
             }
             let mut decoder = Decoder::new(HELLO_BYTES_MAX);
             let mut seen = Vec::new();
-            for piece in wire.chunks(cut) {
-                decoder.buffer().extend_from_slice(piece);
+            while encoder.has_remaining() {
+                let before = encoder.remaining();
+                let mut slices = [IoSlice::new(&[]); 2];
+                let there = encoder.chunks_vectored(&mut slices);
+                prop_assert!(there > 0 && slices[..there].iter().all(|slice| !slice.is_empty()));
+                let piece: Vec<u8> = slices[..there].iter().flat_map(|slice| slice.iter().copied()).take(cut).collect();
+                prop_assert!(piece.starts_with(&encoder.chunk()[..cut.min(encoder.chunk().len())]));
+                encoder.advance(piece.len());
+                prop_assert_eq!(encoder.remaining(), before - piece.len());
+                decoder.buffer().extend_from_slice(&piece);
                 while let Some(frame) = decoder.next_frame().unwrap() {
                     seen.push(match frame {
                         WireFrame::Control(body) => (false, body.to_vec()),

@@ -248,7 +248,8 @@ impl Chain {
         self.next_sequence += 1;
         self.head = head;
         self.ended = skeleton.kind == Kind::End;
-        Ok(Frame::new(skeleton, bytes, signature, Stored::Present { salt, bytes: draft.content }))
+        let content = Stored::Present { salt, bytes: draft.content.into() };
+        Ok(Frame::new(skeleton, bytes.into(), signature, content))
     }
 
     fn skeleton(&self, draft: &Draft, signer: Signer, salt: &[u8; SALT_BYTES], now: &Now) -> Skeleton {

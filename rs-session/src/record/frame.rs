@@ -2,6 +2,8 @@
 
 use std::io::{self, Read};
 
+use bytes::Bytes;
+
 use super::chain::{commitment, link};
 use super::sealed::{Closed, ContentKey, Opener, SEAL_BYTES, SealedContent, Sealer, sealed_length};
 use super::skeleton::Skeleton;
@@ -37,7 +39,7 @@ pub enum Stored {
         /// Random bytes that belong to this record alone.
         salt: [u8; SALT_BYTES],
         /// What was typed or shown, as JSON.
-        bytes: Vec<u8>,
+        bytes: Bytes,
     },
     /// There, and closed.
     Sealed(SealedContent),
@@ -58,7 +60,7 @@ impl Stored {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     skeleton: Skeleton,
-    skeleton_bytes: Vec<u8>,
+    skeleton_bytes: Bytes,
     signature: [u8; SIGNATURE_BYTES],
     content: Stored,
 }
@@ -93,7 +95,7 @@ pub enum FrameError {
 impl Frame {
     pub(crate) fn new(
         skeleton: Skeleton,
-        skeleton_bytes: Vec<u8>,
+        skeleton_bytes: Bytes,
         signature: [u8; SIGNATURE_BYTES],
         content: Stored,
     ) -> Self {
@@ -143,7 +145,7 @@ impl Frame {
             if !sealer.seal(&self.link(), salt, bytes, &mut sealed) {
                 return None;
             }
-            self.content = Stored::Sealed(SealedContent { bytes: sealed, closed: Closed::NoKey });
+            self.content = Stored::Sealed(SealedContent { bytes: sealed.into(), closed: Closed::NoKey });
         }
         Some(self)
     }
@@ -172,20 +174,34 @@ impl Frame {
     /// The record as bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.length());
+        let mut out = Vec::with_capacity(self.encoded_length());
+        self.encode_front(&mut out);
+        out.extend_from_slice(self.content_bytes());
+        out
+    }
+
+    /// Everything of [`Self::encode`] that stands in front of [`Self::content_bytes`].
+    pub(crate) fn encode_front(&self, out: &mut Vec<u8>) {
         match &self.content {
-            Stored::Removed => self.encode_head(STATE_REMOVED, 0, &mut out),
+            Stored::Removed => self.encode_head(STATE_REMOVED, 0, out),
             Stored::Present { salt, bytes } => {
-                self.encode_head(STATE_PRESENT, bytes.len(), &mut out);
+                self.encode_head(STATE_PRESENT, bytes.len(), out);
                 out.extend_from_slice(salt);
-                out.extend_from_slice(bytes);
             }
             Stored::Sealed(sealed) => {
-                self.encode_head(STATE_SEALED, sealed.bytes.len() - sealed_length(0), &mut out);
-                out.extend_from_slice(&sealed.bytes);
+                self.encode_head(STATE_SEALED, sealed.bytes.len() - sealed_length(0), out);
             }
         }
-        out
+    }
+
+    /// What stands last in [`Self::encode`], with no copy made; empty where the content is removed.
+    pub(crate) fn content_bytes(&self) -> &Bytes {
+        static NONE: Bytes = Bytes::new();
+        match &self.content {
+            Stored::Removed => &NONE,
+            Stored::Present { bytes, .. } => bytes,
+            Stored::Sealed(sealed) => &sealed.bytes,
+        }
     }
 
     /// Appends the record to `out` with its content closed, as it goes to the disk: the bytes of [`Self::sealed`], made in
@@ -193,7 +209,7 @@ impl Frame {
     #[must_use]
     pub fn encode_sealed(&self, sealer: &dyn Sealer, out: &mut Vec<u8>) -> bool {
         let before = out.len();
-        out.reserve(self.length() + SEAL_BYTES);
+        out.reserve(self.encoded_length() + SEAL_BYTES);
         let Stored::Present { salt, bytes } = &self.content else {
             out.extend_from_slice(&self.encode());
             return true;
@@ -206,8 +222,9 @@ impl Frame {
         sealed
     }
 
-    /// How many bytes it takes in a file.
-    fn length(&self) -> usize {
+    /// How many bytes [`Self::encode`] gives.
+    #[must_use]
+    pub fn encoded_length(&self) -> usize {
         PREFIX_BYTES + self.skeleton_bytes.len() + SIGNATURE_BYTES + self.content.length()
     }
 
@@ -226,14 +243,22 @@ impl Frame {
     /// # Errors
     /// [`FrameError`] when `bytes` are not one whole record, or more than one.
     pub fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
-        let mut rest = bytes;
+        Self::decode_shared(&Bytes::copy_from_slice(bytes))
+    }
+
+    /// As [`Self::decode`]; the record keeps its part of `bytes`, of which no copy is made.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_shared(bytes: &Bytes) -> Result<Self, FrameError> {
+        let mut rest = bytes.clone();
         let frame = read_frame(&mut rest)?.ok_or(FrameError::Torn { missing_at_least: PREFIX_BYTES })?;
         if rest.is_empty() { Ok(frame) } else { Err(FrameError::Prefix("bytes follow the record")) }
     }
 }
 
-fn split<const N: usize>((salt, bytes): (&[u8; N], &[u8])) -> ([u8; N], Vec<u8>) {
-    (*salt, bytes.to_vec())
+fn split<const N: usize>((salt, bytes): (&[u8; N], &[u8])) -> ([u8; N], Bytes) {
+    (*salt, Bytes::copy_from_slice(bytes))
 }
 
 impl SealedContent {
@@ -290,8 +315,8 @@ impl<R: Read> FrameReader<R> {
     /// # Errors
     /// [`FrameError`]; after an error nothing more can be read.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
-        let Some(frame) = read_frame(&mut self.inner)? else { return Ok(None) };
-        self.offset += frame.length() as u64;
+        let Some(frame) = read_frame(&mut Reading(&mut self.inner))? else { return Ok(None) };
+        self.offset += frame.encoded_length() as u64;
         self.session = self.session.or_else(|| frame.skeleton.session.as_ref().map(|it| it.session_id));
         let (Stored::Sealed(_), Some(key), Some(session)) = (&frame.content, &self.key, self.session) else {
             return Ok(Some(frame));
@@ -330,9 +355,45 @@ fn parse_prefix(bytes: [u8; PREFIX_BYTES]) -> Result<Prefix, FrameError> {
     Ok(Prefix { skeleton_length, state, content_length })
 }
 
-fn read_frame(input: &mut impl Read) -> Result<Option<Frame>, FrameError> {
+/// What records are read from.
+trait Source {
+    /// Fills `bytes` as far as there is something; returns how many bytes there were.
+    fn fill(&mut self, bytes: &mut [u8]) -> io::Result<usize>;
+
+    /// The next bytes, `length` of them or as many as there are.
+    fn take(&mut self, length: usize) -> io::Result<Bytes>;
+}
+
+impl Source for Bytes {
+    fn fill(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let part = self.split_to(bytes.len().min(self.len()));
+        bytes[..part.len()].copy_from_slice(&part);
+        Ok(part.len())
+    }
+
+    fn take(&mut self, length: usize) -> io::Result<Bytes> {
+        Ok(self.split_to(length.min(self.len())))
+    }
+}
+
+/// A stream.
+struct Reading<R>(R);
+
+impl<R: Read> Source for Reading<R> {
+    fn fill(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        fill(&mut self.0, bytes)
+    }
+
+    fn take(&mut self, length: usize) -> io::Result<Bytes> {
+        let mut bytes = Vec::with_capacity(length);
+        self.0.by_ref().take(length as u64).read_to_end(&mut bytes)?;
+        Ok(bytes.into())
+    }
+}
+
+fn read_frame(input: &mut impl Source) -> Result<Option<Frame>, FrameError> {
     let mut prefix = [0; PREFIX_BYTES];
-    match fill(input, &mut prefix)? {
+    match input.fill(&mut prefix)? {
         0 => return Ok(None),
         PREFIX_BYTES => {}
         got => return Err(FrameError::Torn { missing_at_least: PREFIX_BYTES - got }),
@@ -363,15 +424,17 @@ fn read_frame(input: &mut impl Read) -> Result<Option<Frame>, FrameError> {
     Ok(Some(Frame { skeleton, skeleton_bytes, signature, content }))
 }
 
-fn take(input: &mut impl Read, length: usize) -> Result<Vec<u8>, FrameError> {
-    let mut bytes = Vec::with_capacity(length);
-    let got = input.by_ref().take(length as u64).read_to_end(&mut bytes)?;
-    if got < length { Err(FrameError::Torn { missing_at_least: length - got }) } else { Ok(bytes) }
+fn take(input: &mut impl Source, length: usize) -> Result<Bytes, FrameError> {
+    let bytes = input.take(length)?;
+    whole(bytes.len(), length).map(|()| bytes)
 }
 
-fn take_into(input: &mut impl Read, bytes: &mut [u8]) -> Result<(), FrameError> {
-    let got = fill(input, bytes)?;
-    if got < bytes.len() { Err(FrameError::Torn { missing_at_least: bytes.len() - got }) } else { Ok(()) }
+fn take_into(input: &mut impl Source, bytes: &mut [u8]) -> Result<(), FrameError> {
+    whole(input.fill(bytes)?, bytes.len())
+}
+
+fn whole(got: usize, length: usize) -> Result<(), FrameError> {
+    if got < length { Err(FrameError::Torn { missing_at_least: length - got }) } else { Ok(()) }
 }
 
 /// Reads until `bytes` is full or the input ends; returns how many bytes there were.

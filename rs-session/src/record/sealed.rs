@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rs_consent::digest::Sha256 as Digest;
 use uuid::Uuid;
 
@@ -37,7 +38,7 @@ pub enum Closed {
 /// A content that was not opened.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SealedContent {
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: Bytes,
     pub(super) closed: Closed,
 }
 

@@ -79,7 +79,7 @@ impl<E: Engine, S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, E, S> {
     }
 
     fn advance(&mut self, record: &DurableRecord) {
-        self.shared.day.add(record.bytes().len(), self.shared.clock.now().wall);
+        self.shared.day.add(record.frame().encoded_length(), self.shared.clock.now().wall);
         self.head = head_of(self.session, record);
         self.shared.settings.ledger.advanced(self.head.clone());
     }
