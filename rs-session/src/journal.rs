@@ -29,7 +29,8 @@ use uuid::Uuid;
 use crate::disk::{Disk, DiskFile, RealDisk};
 use crate::history::record_path;
 use crate::record::{
-    Chain, ChainError, Digest, Draft, FILE_HEADER, Frame, Kind, SALT_BYTES, Sealer, Signer, Skeleton,
+    Chain, ChainError, Committed, Digest, Draft, FILE_HEADER, Frame, Kind, SALT_BYTES, Sealer, Signer,
+    Skeleton,
 };
 use crate::signing::ReadyKey;
 
@@ -94,7 +95,7 @@ pub enum JournalError {
 }
 
 struct Job {
-    draft: Draft,
+    draft: Committed,
     reply: oneshot::Sender<Result<DurableRecord, JournalError>>,
 }
 
@@ -192,14 +193,20 @@ impl Journal {
         self.submit(draft)?.durable().await
     }
 
-    /// Hands a record over for appending and returns at once. Records become durable in the order in which they are handed
+    /// Hands a record over for appending and returns when the commitment to its content is computed: so the writer, behind which
+    /// the records of the session queue, has no more to do than must be done in their order. Records become durable in the order in which they are handed
     /// over; those that are handed over while a sync is under way share the next one. How many may be under way is for the
     /// caller to bound.
     ///
     /// # Errors
-    /// [`JournalError::Stopped`]; everything else is told by [`Submitted::durable`].
+    /// [`JournalError::Stopped`], and [`JournalError::Storage`] where the system gives no random bytes for it; everything else is
+    /// told by [`Submitted::durable`].
     pub fn submit(&self, draft: Draft) -> Result<Submitted, JournalError> {
         let bytes = draft.content_length();
+        let mut salt = [0; SALT_BYTES];
+        getrandom::fill(&mut salt)
+            .map_err(|error| JournalError::Storage { cause: Arc::new(io::Error::other(error)) })?;
+        let draft = draft.commit(salt);
         let (reply, answer) = oneshot::channel();
         self.jobs.send(Job { draft, reply }).map_err(|_| JournalError::Stopped)?;
         Ok(Submitted { answer, bytes })
@@ -338,13 +345,11 @@ impl Writer {
     }
 
     /// The record; its bytes for the file go to `stored`.
-    fn encode(&mut self, draft: Draft, stored: &mut Vec<u8>) -> Result<DurableRecord, JournalError> {
-        let mut salt = [0; SALT_BYTES];
-        getrandom::fill(&mut salt).map_err(|error| self.die(io::Error::other(error)))?;
+    fn encode(&mut self, draft: Committed, stored: &mut Vec<u8>) -> Result<DurableRecord, JournalError> {
         let now = self.clock.now();
         let frame = self
             .chain
-            .append(draft, &self.key, Signer::Record, salt, &now)
+            .append_committed(draft, &self.key, Signer::Record, &now)
             .map_err(|error| JournalError::Chain(Arc::new(error)))?;
         let sealed = self.sealer.as_ref().map(|sealer| frame.encode_sealed(&**sealer, stored));
         match sealed {

@@ -94,6 +94,23 @@ pub struct Draft {
     end: Option<EndCause>,
 }
 
+/// A [`Draft`] with the commitment to its content: what takes time in proportion to its length is done, wherever its place
+/// in the chain will be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    draft: Draft,
+    salt: [u8; SALT_BYTES],
+    commitment: Digest,
+}
+
+impl Committed {
+    /// What the record will tell.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.draft.kind()
+    }
+}
+
 /// Why a record could not be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -171,6 +188,15 @@ impl Draft {
         }
     }
 
+    /// Commits to the content.
+    ///
+    /// `salt` must be random and fresh: it hides the content in the commitment.
+    #[must_use]
+    pub fn commit(self, salt: [u8; SALT_BYTES]) -> Committed {
+        let commitment = commitment(&salt, &self.content);
+        Committed { draft: self, salt, commitment }
+    }
+
     /// What the record will tell.
     #[must_use]
     pub const fn kind(&self) -> Kind {
@@ -224,12 +250,10 @@ impl Chain {
         self.head
     }
 
-    /// Gives `draft` its place in the chain, signs it, and moves the head.
-    ///
-    /// `salt` must be random and fresh: it hides the content in the commitment.
+    /// Commits to `draft` with `salt` (see [`Draft::commit`]), gives it its place in the chain, signs it, and moves the head.
     ///
     /// # Errors
-    /// [`ChainError::Ended`] after an end record; then the chain is as before.
+    /// As [`Chain::append_committed`].
     pub fn append(
         &mut self,
         draft: Draft,
@@ -238,10 +262,25 @@ impl Chain {
         salt: [u8; SALT_BYTES],
         now: &Now,
     ) -> Result<Frame, ChainError> {
+        self.append_committed(draft.commit(salt), key, signer, now)
+    }
+
+    /// Gives `committed` its place in the chain, signs it, and moves the head.
+    ///
+    /// # Errors
+    /// [`ChainError::Ended`] after an end record; then the chain is as before.
+    pub fn append_committed(
+        &mut self,
+        committed: Committed,
+        key: &impl HeadSigner,
+        signer: Signer,
+        now: &Now,
+    ) -> Result<Frame, ChainError> {
         if self.ended {
             return Err(ChainError::Ended);
         }
-        let skeleton = self.skeleton(&draft, signer, &salt, now);
+        let Committed { draft, salt, commitment } = committed;
+        let skeleton = self.skeleton(&draft, commitment, signer, now);
         let bytes = serde_json::to_vec(&skeleton)?;
         let head = link(&bytes);
         let signature = key.sign(&head_message(HEAD, self.session, skeleton.sequence, &head));
@@ -252,14 +291,14 @@ impl Chain {
         Ok(Frame::new(skeleton, bytes.into(), signature, content))
     }
 
-    fn skeleton(&self, draft: &Draft, signer: Signer, salt: &[u8; SALT_BYTES], now: &Now) -> Skeleton {
+    fn skeleton(&self, draft: &Draft, commitment: Digest, signer: Signer, now: &Now) -> Skeleton {
         Skeleton {
             sequence: self.next_sequence,
             kind: draft.kind,
             wall_time: now.wall,
             boot_time_ns: u64::try_from(now.boot.as_nanos()).unwrap_or(u64::MAX),
             previous: self.head,
-            commitment: commitment(salt, &draft.content),
+            commitment,
             content_length: u32::try_from(draft.content.len()).unwrap_or(u32::MAX),
             signer,
             session: draft.session.as_deref().cloned(),

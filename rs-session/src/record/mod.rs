@@ -59,7 +59,7 @@ mod sealed;
 mod skeleton;
 mod verify;
 
-pub use chain::{Chain, ChainError, Checker, Draft, Fault, HeadSigner, RECEIPTS_MADE_MAX};
+pub use chain::{Chain, ChainError, Checker, Committed, Draft, Fault, HeadSigner, RECEIPTS_MADE_MAX};
 pub use content::{
     ApprovalContent, ApprovalStep, ApprovalSubject, Content, EndContent, FinishedContent, InterruptContent,
     NoteContent, OutputContent, OutputData, RefusalContent, RequestContent, StartContent,
