@@ -2,7 +2,7 @@
 
 use rs_consent::EndCause;
 use rs_consent::keys::SigningKey;
-use rs_session::channel::Channel;
+use rs_session::channel::{Channel, FrameReceiver, FrameSender};
 use rs_session::client::{Client, ClientEvent, RECEIPT_WAIT};
 use rs_session::history::record_path;
 use rs_session::host::{RECEIPT_EVERY, UNRECEIPTED_BYTES_MAX};
@@ -11,7 +11,9 @@ use rs_session::protocol::{ClientMessage, Form, PROTOCOL_VERSION, WireFrame};
 use rs_session::record::{Content, Frame, FrameReader, Receipt};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::duplex;
+use tokio::io::{DuplexStream, duplex};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use crate::world::{Shared, World, content, done, ended, text};
 
@@ -189,40 +191,76 @@ async fn sec29_receipts_go_on_record_while_output_goes_by() {
 /// the stream between holds one record.
 const UNCOVERED_MAX: u64 = (2 * GROUP_BYTES_MAX) as u64 / (64 * 1024) + 3 * RECEIPT_EVERY as u64;
 
+/// A client of its own that was shown record 0 and a refusal and has signed nothing yet.
+struct Unsigned {
+    sender: FrameSender<DuplexStream>,
+    receiver: FrameReceiver<DuplexStream>,
+    frames: [Frame; 2],
+    session: Uuid,
+    served: JoinHandle<()>,
+}
+
+impl Unsigned {
+    async fn connect(world: &World) -> Self {
+        let (near, far) = duplex(64 * 1024);
+        let served = world.serve(far);
+        let channel = Channel::connect(near, &world.engineer, world.node.public()).await.unwrap();
+        let (mut sender, mut receiver) = channel.split();
+        receiver.set_limit(rs_session::protocol::NODE_FRAME_BYTES_MAX);
+        let hello = ClientMessage::Hello {
+            versions: vec![PROTOCOL_VERSION],
+            assignment: world.assignment().issue(&world.desk).unwrap(),
+            client: "own/1".to_owned(),
+        };
+        sender.ask(&hello).await.unwrap();
+        let line = "nonsense".to_owned();
+        let invoke = ClientMessage::Invoke { invocation: 1, line, form: Form::Text, columns: None };
+        sender.ask(&invoke).await.unwrap();
+        let mut frames = Vec::new();
+        while frames.len() < 2 {
+            if let Some(WireFrame::Record(bytes)) = receiver.next_frame().await.unwrap() {
+                frames.push(Frame::decode(&bytes).unwrap());
+            }
+        }
+        let session = frames[0].skeleton().session.as_ref().unwrap().session_id;
+        Self { sender, receiver, frames: frames.try_into().unwrap(), session, served }
+    }
+
+    async fn sign(&mut self, frame: usize, key: &SigningKey) {
+        let frame = &self.frames[frame];
+        let receipt = Receipt::sign(key, self.session, frame.skeleton().sequence, frame.link());
+        self.sender.ask(&ClientMessage::Receipt(receipt)).await.unwrap();
+    }
+
+    /// Reads until the node has closed the channel and the session is down.
+    async fn down(mut self) {
+        while let Ok(Some(_)) = self.receiver.next_frame().await {}
+        self.served.await.unwrap();
+    }
+}
+
 /// A receipt that somebody else signed ends the session, and takes nothing from the one before it.
 #[tokio::test]
 async fn sec29_a_receipt_with_a_wrong_signature_ends_the_session_and_the_one_before_it_counts() {
     let world = World::new();
-    let (near, far) = duplex(64 * 1024);
-    let served = world.serve(far);
-    let channel = Channel::connect(near, &world.engineer, world.node.public()).await.unwrap();
-    let (mut sender, mut receiver) = channel.split();
-    receiver.set_limit(rs_session::protocol::NODE_FRAME_BYTES_MAX);
-    let hello = ClientMessage::Hello {
-        versions: vec![PROTOCOL_VERSION],
-        assignment: world.assignment().issue(&world.desk).unwrap(),
-        client: "forger/1".to_owned(),
-    };
-    sender.ask(&hello).await.unwrap();
-    let line = "nonsense".to_owned();
-    sender
-        .ask(&ClientMessage::Invoke { invocation: 1, line, form: Form::Text, columns: None })
-        .await
-        .unwrap();
-    let mut frames = Vec::new();
-    while frames.len() < 2 {
-        if let Some(WireFrame::Record(bytes)) = receiver.next_frame().await.unwrap() {
-            frames.push(Frame::decode(&bytes).unwrap());
-        }
-    }
-    let session = frames[0].skeleton().session.as_ref().unwrap().session_id;
-    let other = SigningKey::generate().unwrap();
-    for (frame, key) in [(&frames[0], &*world.engineer), (&frames[1], &other)] {
-        let receipt = Receipt::sign(key, session, frame.skeleton().sequence, frame.link());
-        sender.ask(&ClientMessage::Receipt(receipt)).await.unwrap();
-    }
-    while let Ok(Some(_)) = receiver.next_frame().await {}
-    served.await.unwrap();
+    let mut client = Unsigned::connect(&world).await;
+    let session = client.session;
+    client.sign(0, &world.engineer).await;
+    client.sign(1, &SigningKey::generate().unwrap()).await;
+    client.down().await;
     let report = world.verified(session);
     assert_eq!((report.end, report.receipted), (Some(EndCause::Protocol), Some(0)));
+}
+
+/// The node reads receipt and goodbye together: the session is over before anything else can happen.
+#[tokio::test]
+async fn sec29_a_receipt_with_which_the_engineers_client_closes_the_channel_counts() {
+    let world = World::new();
+    let mut client = Unsigned::connect(&world).await;
+    let session = client.session;
+    client.sign(1, &world.engineer).await;
+    client.sender.close().await.unwrap();
+    client.down().await;
+    let report = world.verified(session);
+    assert_eq!((report.end, report.receipted), (Some(EndCause::Exit), Some(1)));
 }
