@@ -1,8 +1,9 @@
 //! Any bytes on the session's channel, cut anywhere.
 #![no_main]
 
+use bytes::Buf as _;
 use libfuzzer_sys::fuzz_target;
-use rs_session::protocol::{ClientMessage, Decoder, HELLO_BYTES_MAX, NodeMessage, WireFrame, encode_control};
+use rs_session::protocol::{ClientMessage, Decoder, Encoder, HELLO_BYTES_MAX, NodeMessage, WireFrame};
 
 fuzz_target!(|data: &[u8]| {
     let Some((cut, data)) = data.split_first() else { return };
@@ -13,8 +14,10 @@ fuzz_target!(|data: &[u8]| {
             match decoder.next_frame() {
                 Ok(Some(WireFrame::Control(body))) => {
                     if let Ok(message) = serde_json::from_slice::<ClientMessage>(&body) {
+                        let mut encoder = Encoder::default();
+                        encoder.control(&message).expect("a message can be written");
                         let mut other = Decoder::new(usize::MAX);
-                        encode_control(&message, other.buffer()).expect("a message can be written");
+                        other.buffer().extend_from_slice(&encoder.copy_to_bytes(encoder.remaining()));
                         let Ok(Some(WireFrame::Control(again))) = other.next_frame() else {
                             panic!("and taken out again");
                         };

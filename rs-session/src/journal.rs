@@ -86,6 +86,12 @@ pub enum JournalError {
         /// What the operating system said.
         cause: Arc<io::Error>,
     },
+    /// The system gave no random bytes, without which the record would not hide its content; the session must end.
+    #[error("the system gives no random bytes for the record of the session ({cause}); the session ends")]
+    Random {
+        /// What the operating system said.
+        cause: Arc<io::Error>,
+    },
     /// The draft does not fit the chain.
     #[error("the record was not taken: {0}")]
     Chain(Arc<ChainError>),
@@ -199,13 +205,12 @@ impl Journal {
     /// caller to bound.
     ///
     /// # Errors
-    /// [`JournalError::Stopped`], and [`JournalError::Storage`] where the system gives no random bytes for it; everything else is
-    /// told by [`Submitted::durable`].
+    /// [`JournalError::Stopped`] and [`JournalError::Random`]; everything else is told by [`Submitted::durable`].
     pub fn submit(&self, draft: Draft) -> Result<Submitted, JournalError> {
         let bytes = draft.content_length();
         let mut salt = [0; SALT_BYTES];
         getrandom::fill(&mut salt)
-            .map_err(|error| JournalError::Storage { cause: Arc::new(io::Error::other(error)) })?;
+            .map_err(|error| JournalError::Random { cause: Arc::new(io::Error::other(error)) })?;
         let draft = draft.commit(salt);
         let (reply, answer) = oneshot::channel();
         self.jobs.send(Job { draft, reply }).map_err(|_| JournalError::Stopped)?;
@@ -353,11 +358,11 @@ impl Writer {
             .map_err(|error| JournalError::Chain(Arc::new(error)))?;
         let sealed = self.sealer.as_ref().map(|sealer| frame.encode_sealed(&**sealer, stored));
         match sealed {
-            None => stored.extend_from_slice(&frame.encode()),
+            None => frame.encode_to(stored),
             Some(true) => {}
             // What closes the session is on record in any case.
             Some(false) if closes(frame.skeleton().kind) => {
-                stored.extend_from_slice(&frame.clone().without_content().encode());
+                frame.clone().without_content().encode_to(stored);
             }
             Some(false) => return Err(self.die(io::Error::other("its content cannot be sealed"))),
         }

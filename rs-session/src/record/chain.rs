@@ -1,6 +1,7 @@
 //! The chain: how records are made one after the other, and how each is checked.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 
 use chrono::{DateTime, Utc};
 use rs_consent::EndCause;
@@ -95,12 +96,17 @@ pub struct Draft {
 }
 
 /// A [`Draft`] with the commitment to its content: what takes time in proportion to its length is done, wherever its place
-/// in the chain will be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// in the chain will be. There is one record for each.
 pub struct Committed {
     draft: Draft,
     salt: [u8; SALT_BYTES],
     commitment: Digest,
+}
+
+impl fmt::Debug for Committed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Committed({:?}, {} bytes)", self.kind(), self.draft.content_length())
+    }
 }
 
 impl Committed {
@@ -192,7 +198,11 @@ impl Draft {
     ///
     /// `salt` must be random and fresh: it hides the content in the commitment.
     #[must_use]
-    pub fn commit(self, salt: [u8; SALT_BYTES]) -> Committed {
+    pub fn commit(mut self, salt: [u8; SALT_BYTES]) -> Committed {
+        // These bytes are held until they are on the disk and shown; what was room for more is given back.
+        if self.content.capacity() > self.content.len() + self.content.len() / 4 {
+            self.content.shrink_to_fit();
+        }
         let commitment = commitment(&salt, &self.content);
         Committed { draft: self, salt, commitment }
     }
@@ -288,7 +298,7 @@ impl Chain {
         self.head = head;
         self.ended = skeleton.kind == Kind::End;
         let content = Stored::Present { salt, bytes: draft.content.into() };
-        Ok(Frame::new(skeleton, bytes.into(), signature, content))
+        Ok(Frame::new(skeleton, bytes, signature, content))
     }
 
     fn skeleton(&self, draft: &Draft, commitment: Digest, signer: Signer, now: &Now) -> Skeleton {

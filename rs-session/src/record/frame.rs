@@ -60,7 +60,7 @@ impl Stored {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     skeleton: Skeleton,
-    skeleton_bytes: Bytes,
+    skeleton_bytes: Vec<u8>,
     signature: [u8; SIGNATURE_BYTES],
     content: Stored,
 }
@@ -95,7 +95,7 @@ pub enum FrameError {
 impl Frame {
     pub(crate) fn new(
         skeleton: Skeleton,
-        skeleton_bytes: Bytes,
+        skeleton_bytes: Vec<u8>,
         signature: [u8; SIGNATURE_BYTES],
         content: Stored,
     ) -> Self {
@@ -174,10 +174,16 @@ impl Frame {
     /// The record as bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.encoded_length());
-        self.encode_front(&mut out);
-        out.extend_from_slice(self.content_bytes());
+        let mut out = Vec::new();
+        self.encode_to(&mut out);
         out
+    }
+
+    /// Appends the record to `out`.
+    pub(crate) fn encode_to(&self, out: &mut Vec<u8>) {
+        out.reserve(self.encoded_length());
+        self.encode_front(out);
+        out.extend_from_slice(self.content_bytes());
     }
 
     /// Everything of [`Self::encode`] that stands in front of [`Self::content_bytes`].
@@ -211,7 +217,7 @@ impl Frame {
         let before = out.len();
         out.reserve(self.encoded_length() + SEAL_BYTES);
         let Stored::Present { salt, bytes } = &self.content else {
-            out.extend_from_slice(&self.encode());
+            self.encode_to(out);
             return true;
         };
         self.encode_head(STATE_SEALED, bytes.len(), out);
@@ -243,18 +249,26 @@ impl Frame {
     /// # Errors
     /// [`FrameError`] when `bytes` are not one whole record, or more than one.
     pub fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
-        Self::decode_shared(&Bytes::copy_from_slice(bytes))
+        let mut rest = Reading(bytes);
+        let frame = read_frame(&mut rest);
+        alone(frame, rest.0.is_empty())
     }
 
-    /// As [`Self::decode`]; the record keeps its part of `bytes`, of which no copy is made.
+    /// As [`Self::decode`], and no copy is made of the content: as long as the record has it, all of what `bytes` is a part of
+    /// stays in memory.
     ///
     /// # Errors
     /// As [`Self::decode`].
     pub fn decode_shared(bytes: &Bytes) -> Result<Self, FrameError> {
         let mut rest = bytes.clone();
-        let frame = read_frame(&mut rest)?.ok_or(FrameError::Torn { missing_at_least: PREFIX_BYTES })?;
-        if rest.is_empty() { Ok(frame) } else { Err(FrameError::Prefix("bytes follow the record")) }
+        let frame = read_frame(&mut rest);
+        alone(frame, rest.is_empty())
     }
+}
+
+fn alone(frame: Result<Option<Frame>, FrameError>, nothing_follows: bool) -> Result<Frame, FrameError> {
+    let frame = frame?.ok_or(FrameError::Torn { missing_at_least: PREFIX_BYTES })?;
+    if nothing_follows { Ok(frame) } else { Err(FrameError::Prefix("bytes follow the record")) }
 }
 
 fn split<const N: usize>((salt, bytes): (&[u8; N], &[u8])) -> ([u8; N], Bytes) {
@@ -399,7 +413,8 @@ fn read_frame(input: &mut impl Source) -> Result<Option<Frame>, FrameError> {
         got => return Err(FrameError::Torn { missing_at_least: PREFIX_BYTES - got }),
     }
     let prefix = parse_prefix(prefix)?;
-    let skeleton_bytes = take(input, prefix.skeleton_length)?;
+    let mut skeleton_bytes = vec![0; prefix.skeleton_length];
+    take_into(input, &mut skeleton_bytes)?;
     let mut signature = [0; SIGNATURE_BYTES];
     take_into(input, &mut signature)?;
     let content = match prefix.state {

@@ -1,7 +1,5 @@
 //! Finding whole records where the lengths in front of them can no longer be trusted.
 
-use bytes::Bytes;
-
 use super::frame::{Frame, PREFIX_BYTES, SALT_BYTES, SIGNATURE_BYTES, STATE_REMOVED, STATE_SEALED, Stored};
 use super::sealed::sealed_length;
 use super::skeleton::Skeleton;
@@ -34,5 +32,5 @@ fn whole_record(tail: &[u8], at: usize) -> Option<Frame> {
         _ => SALT_BYTES + length,
     };
     (rest.len() >= content)
-        .then(|| Frame::new(skeleton, Bytes::copy_from_slice(skeleton_bytes), *signature, Stored::Removed))
+        .then(|| Frame::new(skeleton, skeleton_bytes.to_vec(), *signature, Stored::Removed))
 }
