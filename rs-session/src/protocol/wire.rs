@@ -292,9 +292,14 @@ impl Buf for Encoder {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
+    use rs_consent::clock::{BootId, Now};
+    use rs_consent::keys::SigningKey;
 
     use super::*;
+    use crate::record::{Chain, Content, Draft, NoteContent, SALT_BYTES, SEAL_BYTES, Sealer, Signer};
 
     #[test]
     fn sec43_a_length_past_the_limit_is_refused_before_memory_is_taken() {
@@ -304,6 +309,45 @@ mod tests {
             let outcome = decoder.next_frame();
             assert_eq!(matches!(outcome, Err(WireError::TooLong { .. })), refused, "{length}");
             assert!(decoder.buffer().capacity() < 1000);
+        }
+    }
+
+    /// Records whose content is there, closed, and removed.
+    fn records() -> [Frame; 3] {
+        #[derive(Debug)]
+        struct Zeros;
+        impl Sealer for Zeros {
+            fn seal(&self, _: &Digest, _: &[u8; SALT_BYTES], content: &[u8], out: &mut Vec<u8>) -> bool {
+                out.resize(out.len() + SEAL_BYTES + SALT_BYTES + content.len(), 0);
+                true
+            }
+        }
+        let note = Content::Note(NoteContent { text: "what was said".to_owned() });
+        let now = Now { wall: DateTime::UNIX_EPOCH, boot: Duration::ZERO, boot_id: BootId::new(Uuid::nil()) };
+        let (mut chain, key) = (Chain::new(Uuid::nil()), SigningKey::from_seed([1; 32]));
+        let mut append = || {
+            let draft = Draft::new(&note).unwrap();
+            chain.append(draft, &key, Signer::Record, [2; SALT_BYTES], &now).unwrap()
+        };
+        // Record 0 would have to be of another kind.
+        append();
+        let frame = append();
+        [frame.clone(), frame.clone().sealed(&Zeros).unwrap(), frame.without_content()]
+    }
+
+    #[test]
+    fn a_record_goes_out_as_its_file_has_it_whatever_became_of_its_content() {
+        let mut encoder = Encoder::default();
+        for record in records() {
+            encoder.record(&record);
+            let mut decoder = Decoder::new(NODE_FRAME_BYTES_MAX);
+            decoder.buffer().extend_from_slice(&encoder.copy_to_bytes(encoder.remaining()));
+            let Ok(Some(WireFrame::Record(bytes))) = decoder.next_frame() else { panic!("no record") };
+            assert_eq!(bytes, record.encode());
+            assert_eq!(bytes.len(), record.encoded_length());
+            assert_eq!(Frame::decode_shared(&bytes).unwrap(), record);
+            assert_eq!(Frame::decode(&bytes).unwrap(), record);
+            assert!(!decoder.is_inside_frame());
         }
     }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 mod admission;
+mod channel;
 #[path = "../common/mod.rs"]
 mod common;
 mod course;
