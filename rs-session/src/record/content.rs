@@ -84,13 +84,37 @@ pub struct RefusalContent {
 
 /// Content of something that an operation printed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", try_from = "OutputFields")]
 pub struct OutputContent {
     /// Number of the line that caused it.
     pub invocation: u64,
     /// What was printed.
     #[serde(flatten)]
     pub data: OutputData,
+}
+
+/// The fields of an [`OutputContent`], as they are read: `flatten` would first take everything into a buffer of its own, and
+/// output is by far the most of a record.
+#[derive(Deserialize)]
+struct OutputFields {
+    invocation: u64,
+    text: Option<String>,
+    objects: Option<String>,
+    error: Option<String>,
+}
+
+impl TryFrom<OutputFields> for OutputContent {
+    type Error = &'static str;
+
+    fn try_from(fields: OutputFields) -> Result<Self, Self::Error> {
+        let data = match (fields.text, fields.objects, fields.error) {
+            (Some(text), None, None) => OutputData::Text(text),
+            (None, Some(objects), None) => OutputData::Objects(objects),
+            (None, None, Some(error)) => OutputData::Error(error),
+            _ => return Err("output is one of `text`, `objects` and `error`"),
+        };
+        Ok(Self { invocation: fields.invocation, data })
+    }
 }
 
 impl OutputContent {
@@ -346,6 +370,26 @@ mod tests {
         for data in [OutputData::Text, OutputData::Objects, OutputData::Error] {
             let content = OutputContent { invocation: u64::MAX, data: data("a \"b\"\n".to_owned()) };
             assert_eq!(content.encode(), serde_json::to_vec(&content).expect("JSON"));
+            let read: OutputContent = serde_json::from_slice(&content.encode()).expect("its own JSON");
+            assert_eq!(read, content);
+        }
+    }
+
+    #[test]
+    fn output_is_of_one_kind_and_other_fields_are_passed_over() {
+        let read = |json: &str| Content::decode(Kind::Output, json.as_bytes());
+        let data = OutputData::Error("no".to_owned());
+        let content = Content::Output(OutputContent { invocation: 7, data });
+        let masked = r#"{"invocation":7,"error":"no","masked":[{"form":"x"}]}"#;
+        assert_eq!(read(masked).expect("one kind"), content);
+        for wrong in [
+            r#"{"invocation":7}"#,
+            r#"{"invocation":7,"text":null}"#,
+            r#"{"invocation":7,"text":"a","error":"no"}"#,
+            r#"{"invocation":7,"text":"a","text":"b"}"#,
+            r#"{"text":"a"}"#,
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
         }
     }
 }
