@@ -178,13 +178,13 @@ fn u10_a_server_that_says_not_now_or_never_loses_nothing_and_what_waited_comes_a
     site.agent().kill9();
     site.start_agent();
     until_true("it is said", || trouble(&site).contains("550"));
-    server.says("forbid", false);
-    // Now, and not when the agent has waited.
+    // Now, and not when the agent has waited; nor does the agent try in the moment between the two.
     site.agent().kill9();
+    server.says("forbid", false);
     let run = site.machine.run("notify run owner");
     assert_eq!(run.code, 0, "{}", run.stderr);
     let mails = server.mails();
-    assert_eq!(mails.len(), 1, "one mail for all that waited");
+    assert_eq!(mails.len(), 1, "one mail for all that waited: {mails:#?}");
     let mail = mails[0].replace("=\r\n", "");
     for title in ["Session started", "Command refused", "Session ended", "Consent revoked"] {
         assert!(mail.contains(title), "{title} is missing: {mail}");
