@@ -38,10 +38,11 @@
 //! | both, off | 314, 330, 343 | | 5.0, 5.1, 5.5 |
 //!
 //! The bound holds for the node in all eight runs, and for both sides together in seven. What limits is processor time: of both
-//! sides' SHA-256 takes a fifth, Ed25519 a seventh, the kernel (writing, syncing, waking) a fifth, copies a tenth, masking 4 %. The
-//! disk's own speed went from 540 to 730 MB/s between rows of one run, and as much between runs, so each row is held against a
-//! floor of its own rounds. Larger groups gain a session nothing here: with a stream between that holds 4 MiB it was as fast as before,
-//! and only the floor higher.
+//! sides' SHA-256 takes a fifth, Ed25519 a seventh, the kernel (writing, syncing, waking) a fifth, copies a tenth, masking 4 %.
+//!
+//! A floor depends on the size of the groups (210 to 550 KiB here) and on the hour: it went from 539 to 730 MB/s. So each row is held
+//! against one of its own groups, measured in its own rounds. Larger groups gain a session nothing here: with a stream between that
+//! holds 4 MiB it was as fast as before, and only the floor higher.
 //!
 //! Echo, five of these runs: 624 to 828 µs, without durability 261 to 406, its floor 272 to 340.
 
