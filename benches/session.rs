@@ -37,7 +37,7 @@
 //! | both | 278, 298, 315 | 0.47, 0.52, 0.56 | 5.2, 5.4, 5.5 |
 //! | both, off | 314, 330, 343 | | 5.0, 5.1, 5.5 |
 //!
-//! The bound holds for the node in all eight runs, and for both sides together in seven. What limits is processor time: of both
+//! The bound holds for the node in all eight runs, and for both sides together in six. What limits is processor time: of both
 //! sides' SHA-256 takes a fifth, Ed25519 a seventh, the kernel (writing, syncing, waking) a fifth, copies a tenth, masking 4 %.
 //!
 //! A floor depends on the size of the groups (210 to 550 KiB here) and on the hour: it went from 539 to 730 MB/s. So each row is held
