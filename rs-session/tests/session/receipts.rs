@@ -81,9 +81,11 @@ async fn sec29_a_receipt_may_cover_the_record_of_an_earlier_receipt() {
     served.await.unwrap();
 }
 
-/// A client of its own that reads everything and signs nothing. Returns how many bytes of records it was shown before the
-/// channel was closed.
-async fn reads_and_signs_nothing(world: &World, line: &str) -> usize {
+/// The channel of a client of its own, which has said hello and sent a line, with the task of the host.
+async fn own_client(
+    world: &World,
+    line: &str,
+) -> (FrameSender<DuplexStream>, FrameReceiver<DuplexStream>, JoinHandle<()>) {
     let (near, far) = duplex(64 * 1024);
     let served = world.serve(far);
     let channel = Channel::connect(near, &world.engineer, world.node.public()).await.unwrap();
@@ -92,12 +94,18 @@ async fn reads_and_signs_nothing(world: &World, line: &str) -> usize {
     let hello = ClientMessage::Hello {
         versions: vec![PROTOCOL_VERSION],
         assignment: world.assignment().issue(&world.desk).unwrap(),
-        client: "silent/1".to_owned(),
+        client: "own/1".to_owned(),
     };
     sender.ask(&hello).await.unwrap();
     let invoke =
         ClientMessage::Invoke { invocation: 1, line: line.to_owned(), form: Form::Text, columns: None };
     sender.ask(&invoke).await.unwrap();
+    (sender, receiver, served)
+}
+
+/// Reads everything and signs nothing. Returns how many bytes of records it was shown before the channel was closed.
+async fn reads_and_signs_nothing(world: &World, line: &str) -> usize {
+    let (_sender, mut receiver, served) = own_client(world, line).await;
     let mut shown = 0;
     while let Ok(Some(frame)) = receiver.next_frame().await {
         if let WireFrame::Record(bytes) = frame {
@@ -202,20 +210,7 @@ struct Unsigned {
 
 impl Unsigned {
     async fn connect(world: &World) -> Self {
-        let (near, far) = duplex(64 * 1024);
-        let served = world.serve(far);
-        let channel = Channel::connect(near, &world.engineer, world.node.public()).await.unwrap();
-        let (mut sender, mut receiver) = channel.split();
-        receiver.set_limit(rs_session::protocol::NODE_FRAME_BYTES_MAX);
-        let hello = ClientMessage::Hello {
-            versions: vec![PROTOCOL_VERSION],
-            assignment: world.assignment().issue(&world.desk).unwrap(),
-            client: "own/1".to_owned(),
-        };
-        sender.ask(&hello).await.unwrap();
-        let line = "nonsense".to_owned();
-        let invoke = ClientMessage::Invoke { invocation: 1, line, form: Form::Text, columns: None };
-        sender.ask(&invoke).await.unwrap();
+        let (sender, mut receiver, served) = own_client(world, "nonsense").await;
         let mut frames = Vec::new();
         while frames.len() < 2 {
             if let Some(WireFrame::Record(bytes)) = receiver.next_frame().await.unwrap() {
