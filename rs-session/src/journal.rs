@@ -199,10 +199,10 @@ impl Journal {
         self.submit(draft)?.durable().await
     }
 
-    /// Hands a record over for appending and returns when the commitment to its content is computed: so the writer, behind which
-    /// the records of the session queue, has no more to do than must be done in their order. Records become durable in the order in which they are handed
-    /// over; those that are handed over while a sync is under way share the next one. How many may be under way is for the
-    /// caller to bound.
+    /// Hands a record over for appending and returns when the commitment to its content is computed: so the writer, behind
+    /// which the records of the session queue, has no more to do than must be done in their order. Records become durable in
+    /// the order in which they are handed over; those that are handed over while a sync is under way share the next one. How
+    /// many may be under way is for the caller to bound.
     ///
     /// # Errors
     /// [`JournalError::Stopped`] and [`JournalError::Random`]; everything else is told by [`Submitted::durable`].

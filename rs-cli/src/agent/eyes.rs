@@ -43,6 +43,7 @@ pub(super) async fn keep_open(shared: Arc<Shared>, eyes: Eyes) {
             None => watch.changed().await,
             Some(pause) => tokio::select! {
                 biased;
+                // A timer: what was written may not be there to be read yet; see `LOOKS`.
                 () = tokio::time::sleep(*pause) => {
                     if let Err(failure) = shared.look().await {
                         tracing::error!(%failure, "the store cannot be used");

@@ -108,6 +108,7 @@ async fn converse(
                     }
                     _ => {}
                 },
+                // A timer: the engineer is told some time before the session ends.
                 () = tokio::time::sleep(until_warning) => {
                     if let Some(warning) = warnings.due(client.remaining()) {
                         editor.say(&warning);
